@@ -167,7 +167,7 @@ def test_component_of_this_project_depends_on_its_contract_and_configuration() -
     found = needed(REPOSITORY, "components/pusher.py")
     assert {
         "components/base.py",
-        "rmtl_tf/config.py",
+        "rmtl_tf/config/data.py",
         "rmtl_tf/serving_versions.py",
         "rmtl_tf/files.py",
     } <= found

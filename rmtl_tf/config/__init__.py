@@ -1,0 +1,74 @@
+"""The configuration of one run: `configs/<name>.yaml` read into strict, frozen classes.
+
+Every value is bounded, an unknown key is refused with the nearest known one, and any field can be
+overridden as `path.to.field=value`. Defaults are the paper's where the paper has one
+(METHOD: Liu et al., WWW 2023, and its published code).
+"""
+
+from __future__ import annotations
+
+from rmtl_tf.config.base import (
+    Strict,
+    Unit,
+    Width,
+    Widths,
+)
+from rmtl_tf.config.data import (
+    DataConfig,
+    FeedbackConfig,
+    SessionConfig,
+    SimulatorConfig,
+    TransformConfig,
+)
+from rmtl_tf.config.load import (
+    check_names,
+    load_config,
+    parse_config,
+)
+from rmtl_tf.config.model import (
+    ModelConfig,
+)
+from rmtl_tf.config.run import (
+    EvaluationConfig,
+    PushConfig,
+    RunConfig,
+    ServingConfig,
+)
+from rmtl_tf.config.training import (
+    BEST,
+    LOAD,
+    PRESETS,
+    ArmConfig,
+    CriticConfig,
+    PhaseConfig,
+    TrainingConfig,
+    WeightingConfig,
+)
+
+__all__ = [
+    "BEST",
+    "LOAD",
+    "PRESETS",
+    "ArmConfig",
+    "CriticConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "FeedbackConfig",
+    "ModelConfig",
+    "PhaseConfig",
+    "PushConfig",
+    "RunConfig",
+    "ServingConfig",
+    "SessionConfig",
+    "SimulatorConfig",
+    "Strict",
+    "TrainingConfig",
+    "TransformConfig",
+    "Unit",
+    "WeightingConfig",
+    "Width",
+    "Widths",
+    "check_names",
+    "load_config",
+    "parse_config",
+]

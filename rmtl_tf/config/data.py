@@ -1,0 +1,70 @@
+"""Which logs, how they become sessions, and how raw values become model inputs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from rmtl_tf.config.base import Strict, Unit
+
+
+class SimulatorConfig(Strict):
+    """Size and seed of simulated logs (`rmtl_tf.data.simulator`)."""
+
+    events: int = Field(60_000, ge=100, le=10**9, description="rows to write, about")
+    users: int | None = Field(None, ge=2, description="default: events / 30")
+    items: int | None = Field(None, ge=2, description="default: grows with the square root of events")
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+class SessionConfig(Strict):
+    """How rows become sessions."""
+
+    by: Literal["column", "gap"] = Field("column", description="the schema's session column, or user + gap")
+    gap_minutes: float = Field(30, gt=0, le=10**6, description="inactivity that ends a session (by: gap)")
+    max_steps: int = Field(200, ge=2, le=10_000, description="longer sessions are cut into windows")
+
+
+class FeedbackConfig(Strict):
+    """Past feedback of the session as part of the state (DESIGN 4). Only for labels known at once."""
+
+    enabled: bool = Field(True, description="off where labels arrive after the session")
+    label_delay: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="seconds until a task's label is known; default 0"
+    )
+    exclude: tuple[str, ...] = Field((), description="tasks whose label is never known in the session")
+
+
+class DataConfig(Strict):
+    """Which logs, and how they are cut."""
+
+    dataset: str = Field("simulator", description="reader: a name in rmtl_tf/data/datasets")
+    path: str | None = Field(None, description="folder with the raw files; none: simulate")
+    data_schema: str = Field("data_schemas/simulator.pbtxt", alias="schema")
+    simulate: SimulatorConfig = SimulatorConfig()
+    session: SessionConfig = SessionConfig()
+    split: tuple[float, float, float] = Field(
+        (0.6, 0.2, 0.2), description="train, validation, test; by start time"
+    )
+    max_bad_fraction: Unit = Field(0.01, description="stop when more rows than this are bad")
+    feedback: FeedbackConfig = FeedbackConfig()
+    shards: int = Field(4, ge=1, le=4096, description="partitions by session key; files per split")
+
+    @field_validator("split")
+    @classmethod
+    def _positive_split(cls, split: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(split) <= 0:
+            raise ValueError("every part must be above 0, for example [0.6, 0.2, 0.2]")
+        return tuple(part / sum(split) for part in split)  # type: ignore[return-value]
+
+
+class TransformConfig(Strict):
+    """How raw values become model inputs. Fitted on the train split only."""
+
+    min_count: int = Field(2, ge=1, description="rarer values of a categorical feature become 'unknown'")
+    top_k: int | None = Field(None, ge=1, description="keep at most this many values of a feature")
+    time: tuple[Literal["hour", "weekday"], ...] = Field(
+        ("hour", "weekday"), description="from the timestamp, UTC"
+    )
+    rate_prior_strength: float = Field(2.0, gt=0, description="pseudo-records that smooth a past rate")

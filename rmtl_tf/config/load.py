@@ -1,0 +1,107 @@
+"""Configuration files and overrides to a checked `RunConfig`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from rmtl_tf.config.run import RunConfig
+from rmtl_tf.config.training import ArmConfig
+from rmtl_tf.errors import UserError, nearest
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a configuration file and applies `path.to.field=value` overrides (values are YAML).
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, an override is malformed, a key is unknown,
+            or a value is outside its bounds. Every problem is listed with its path.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise UserError(
+            f"configuration {path}: cannot be read ({error.strerror}). See configs/ for examples."
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"configuration {path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(
+            f"configuration {path}: expected a mapping of sections, received {type(values).__name__}."
+        )
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(path))
+
+
+def check_names(config: RunConfig) -> None:
+    """Refuses names of parts that do not exist; imports no part.
+
+    Raises:
+        UserError: with the nearest known name.
+    """
+    from rmtl_tf.backbones import BACKBONES
+    from rmtl_tf.data.datasets import READERS
+    from rmtl_tf.weighting import WEIGHTINGS, check_scaling
+
+    READERS.check(config.data.dataset)
+    BACKBONES.check(config.model.backbone)
+    for arm in config.training.arms:
+        WEIGHTINGS.check(arm.weighting.name)
+        check_scaling(arm.weighting)
+
+
+def parse_config(values: Mapping[str, Any], origin: str = "configuration") -> RunConfig:
+    """A `RunConfig` from plain values; `origin` names them in the error."""
+    try:
+        config = RunConfig.model_validate(values)
+        check_names(config)
+        return config
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise UserError(f"configuration {origin}:\n{problems}") from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise UserError(
+            f"--set {override}: expected path.to.field=value, for example training.batch_size=512."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not valid YAML: {error}") from None
+    node = values
+    for key in keys[:-1]:
+        child = node.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise UserError(f"--set {override}: {key} holds a value, not a section.")
+        node = child
+    node[keys[-1]] = value
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    where = [str(part) for part in problem["loc"]]
+    path = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: unknown key; {nearest(where[-1], _known_keys(where[:-1]))}"
+    received = "" if problem["type"] in ("missing", "value_error") else f" Received: {problem['input']!r}."
+    return f"{path}: {problem['msg'].removeprefix('Value error, ')}.{received}".replace("..", ".")
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """The keys of the section at `path`, as written in YAML."""
+    section: Any = RunConfig
+    for key in path:
+        if key.isdigit():
+            continue
+        fields = {(f.alias or name): f for name, f in section.model_fields.items()}
+        section = ArmConfig if key == "arms" else fields[key].annotation
+    return [f.alias or name for name, f in section.model_fields.items()]

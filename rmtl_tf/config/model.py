@@ -1,0 +1,34 @@
+"""The actor."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rmtl_tf.config.base import Strict, Width, Widths
+
+
+class ModelConfig(Strict):
+    """The actor: a backbone of `rmtl_tf.backbones` on embedded features. Paper sizes are the defaults."""
+
+    backbone: str = Field("ple", description="a name in rmtl_tf/backbones")
+    embedding_dim: Width = 128
+    bottom: Widths = Field((512, 256), description="shared bottom, or every expert")
+    tower: Widths = (128, 64)
+    experts: int = Field(8, ge=1, le=256, description="MMoE, OMoE, MetaHeac: experts")
+    shared_experts: int = Field(4, ge=1, le=256, description="PLE, CGC, STEM: shared experts a level")
+    task_experts: int = Field(4, ge=1, le=256, description="PLE, CGC, STEM: experts of each task a level")
+    levels: int = Field(2, ge=1, le=8, description="PLE: extraction levels")
+    relation: Widths = Field((64,), description="DBMTL: layers that join a task with its parent")
+    critic_heads: int = Field(
+        5, ge=1, le=256, description="MetaHeac: its critics, output heads that are mixed"
+    )
+    counterfactual_weight: float = Field(
+        0.01, ge=0, le=1000, description="ESCM2: weight of the counterfactual risk, lambda_c"
+    )
+    cross_layers: int = Field(
+        0, ge=0, le=8, description="DCN-v2 cross layers between the embedded inputs and the backbone; 0: none"
+    )
+    dropout: float = Field(0.2, ge=0, lt=1)
+    id_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of user and item ids replaced by 'unknown' in training"
+    )

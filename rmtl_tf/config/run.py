@@ -1,0 +1,69 @@
+"""One run of the pipeline: all sections together, and those that come after training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from rmtl_tf.config.base import Strict, Unit
+from rmtl_tf.config.data import DataConfig, TransformConfig
+from rmtl_tf.config.model import ModelConfig
+from rmtl_tf.config.training import TrainingConfig
+
+
+class EvaluationConfig(Strict):
+    """Metrics, slices, and what a model must reach to be blessed."""
+
+    bootstrap: int = Field(200, ge=20, le=100_000, description="resamples of sessions for the intervals")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    min_auc: Unit = Field(0.5, description="every task's AUC must be above")
+    max_calibration_error: Unit = Field(
+        0.2, description="every task's expected calibration error must be below"
+    )
+    max_auc_drop: Unit = Field(
+        0.01, description="allowed drop of mean AUC against the pushed model: lower bound of its interval"
+    )
+
+
+class ServingConfig(Strict):
+    """What the SavedModel answers beside one probability a task."""
+
+    score: dict[str, float] = Field(
+        default_factory=dict,
+        description="task -> exponent; score = product of p ** exponent; empty: 1 for each task",
+    )
+
+
+class PushConfig(Strict):
+    """Where the model goes, and how many versions stay."""
+
+    directory: str | None = Field(
+        None, description="model base path TF Serving watches; none: <root>/serving/<name>"
+    )
+    keep: int = Field(5, ge=2, le=1000, description="with fewer than 2 there is nothing to roll back to")
+
+
+class RunConfig(Strict):
+    """One run of the pipeline: one YAML file."""
+
+    name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9_-]+$")
+    seed: int = Field(0, ge=0, lt=2**31)
+    root: str | None = Field(None, description="pipeline root; none: runs/<name>")
+    data: DataConfig = DataConfig()
+    transform: TransformConfig = TransformConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
+    push: PushConfig = PushConfig()
+
+    @property
+    def pipeline_root(self) -> Path:
+        return Path(self.root or f"runs/{self.name}")
+
+    @property
+    def serving_directory(self) -> Path:
+        return (
+            Path(self.push.directory) if self.push.directory else self.pipeline_root / "serving" / self.name
+        )

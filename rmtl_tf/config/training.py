@@ -1,0 +1,181 @@
+"""How actor and critics are trained: phases, critics, arms and their weightings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from rmtl_tf.config.base import Strict, Unit, Width, Widths
+from rmtl_tf.errors import nearest
+
+
+class CriticConfig(Strict):
+    """The critic and what it learns towards (METHOD 3-6)."""
+
+    form: Literal["shared", "separate", "twin"] = Field(
+        "shared",
+        description="paper: one bottom; published code: a network a task; two critics, lower targets",
+    )
+    output: Literal["softplus", "relu"] = Field(
+        "softplus", description="Q = -softplus(x), or -relu(x) as published, which can die"
+    )
+    target: Literal["td0", "nstep", "td_lambda", "monte_carlo"] = Field(
+        "td0", description="what Q is trained towards; paper: td0"
+    )
+    n: int = Field(5, ge=1, le=10_000, description="steps of target: nstep")
+    trace: Unit = Field(0.9, description="lambda of target: td_lambda; 0: td0, 1: monte_carlo")
+    loss: Literal["squared", "huber"] = Field(
+        "squared", description="huber: linear beyond an error of 1; Q then is no mean, but nearer the median"
+    )
+    gamma: Unit = Field(0.95, description="discount")
+    beta: float = Field(0.2, gt=0, le=1, description="soft-update rate of the target critic")
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    bottom: Widths = (512, 256)
+    action: Width = Field(64, description="width of the action layer")
+    tower: Widths = (128, 64)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    id_dropout: float = Field(0.0, ge=0, lt=1, description="see METHOD 11: 0.2 cuts the bias by two thirds")
+    max_epochs: int = Field(20, ge=1, le=10_000)
+    patience: int = Field(2, ge=1, description="epochs without a better fit to the validation return")
+
+
+class WeightingConfig(Strict):
+    """A loss weighting of `rmtl_tf.weighting`: omega for every record and task."""
+
+    name: str = Field("constant", description="a name in rmtl_tf/weighting")
+    lam: float = Field(0.7, ge=0, le=1000, alias="lambda", description="omega = (1 - lambda Q)^power")
+    power: float = Field(1.0, ge=-4, le=4, description="1: paper, 0: constant, -1: inverse")
+    normalise: Literal["none", "batch", "task"] = Field(
+        "none", description="divide by the mean over the batch, or per task"
+    )
+    cap: float | None = Field(None, gt=0, description="largest omega, applied after normalising")
+    temperature: float = Field(1.0, ge=0.01, le=100, description="omega^(1 / T), before normalising")
+    strength: float = Field(5.0, ge=0, le=1000, description="entropy: omega = 1 / (1 + strength * H)")
+    rate: float = Field(0.025, gt=0, le=1, description="uncertainty, famo, gradnorm: step of their weights")
+    decay: float = Field(1e-3, ge=0, le=1, description="famo: weight decay of its logits")
+    window: int = Field(
+        100,
+        ge=1,
+        le=10**7,
+        description="batches of a window: dwa compares two, stch takes its scale from one",
+    )
+    softness: float = Field(2.0, gt=0, le=1000, description="dwa: temperature of its softmax")
+    mu: float = Field(1.0, ge=0.01, le=1000, description="stch: smoothing; small: the worst task alone")
+    alpha: float = Field(1.5, ge=0, le=10, description="gradnorm: how strongly slow tasks are pulled along")
+    radius: float = Field(0.5, ge=0, lt=1, description="cagrad: c, how far from the mean gradient")
+    seed: int = Field(0, ge=0, lt=2**31, description="rlw: of its weights; pcgrad: of its orders")
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True)
+
+
+BEST = "best"
+LOAD = "load"
+
+
+class ArmConfig(Strict):
+    """One fine-tuning (phase C) from the shared checkpoint: a weighting and, where it needs one, a critic."""
+
+    name: str = Field(min_length=1, max_length=40, pattern=r"^[a-z0-9_]+$")
+    weighting: WeightingConfig = WeightingConfig()
+    critic: dict[str, Any] = Field(
+        default_factory=dict,
+        description="overrides of training.critic; or {load: FOLDER}, a critic another run has saved",
+    )
+
+    @property
+    def saved_critic(self) -> str | None:
+        """Folder of the saved critic this arm uses instead of training one."""
+        return self.critic.get(LOAD)
+
+
+# `paper` is the published setting. `recommended` is the inverse weight, which validation data of real logs
+# chose (docs/architecture.md); on other data the paper's sign can be better, so a run trains both.
+PRESETS: dict[str, dict[str, Any]] = {
+    "control": {"weighting": {"name": "constant"}},
+    "paper": {
+        "weighting": {"name": "rmtl", "lambda": 0.7, "power": 1.0},
+        "critic": {"gamma": 0.95, "id_dropout": 0.0},
+    },
+    "recommended": {
+        "weighting": {"name": "rmtl", "lambda": 5.0, "power": -1.0, "normalise": "batch"},
+        "critic": {"gamma": 0.95, "id_dropout": 0.2},
+    },
+}
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ValueError(f'no preset "{name}"; {nearest(name, list(PRESETS))}')
+    return {"name": name, **PRESETS[name]}
+
+
+class PhaseConfig(Strict):
+    """Optimisation of the actor in phase A (pretrain) or C (fine-tune): Adam."""
+
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    weight_decay: float = Field(1e-6, ge=0, le=1)
+    max_epochs: int = Field(20, ge=1, le=10_000)
+    patience: int = Field(2, ge=1, description="epochs without a better validation mean AUC")
+
+
+class TrainingConfig(Strict):
+    """The three phases (METHOD 5)."""
+
+    batch_size: int = Field(2048, ge=2, le=10**7, description="records a batch; whole sessions")
+    pretrain: PhaseConfig = PhaseConfig()
+    critic: CriticConfig = CriticConfig()
+    finetune: PhaseConfig = PhaseConfig(learning_rate=1e-4)
+    arms: tuple[ArmConfig, ...] = Field(
+        default_factory=lambda: tuple(ArmConfig(**_preset(name)) for name in PRESETS), min_length=1
+    )
+    export: str = Field("best", description="the arm that is exported: its name, or best on validation")
+    checkpoint_steps: int = Field(
+        200, ge=1, description="batches between checkpoints; every epoch ends with one"
+    )
+    log_steps: int = Field(10, ge=1, description="batches between TensorBoard points")
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _presets(cls, arms: Any) -> Any:
+        if not isinstance(arms, list | tuple):
+            return arms
+        return [_preset(arm) if isinstance(arm, str) else arm for arm in arms]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingConfig:
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"arms: every name once; received {names}")
+        if names[0] != "control" or self.arms[0].weighting.name != "constant":
+            raise ValueError('arms: the first must be "control", what the others are compared with')
+        if self.export not in (BEST, *names):
+            raise ValueError(f'export: "{self.export}" is no arm; {nearest(self.export, [BEST, *names])}')
+        if {BEST, "pretrained"} & set(names):
+            raise ValueError('arms: "best" and "pretrained" are taken. Choose another name')
+        for arm in self.arms:
+            known = [*CriticConfig.model_fields, LOAD]
+            unknown = set(arm.critic) - set(known)
+            if unknown:
+                key = min(unknown)
+                raise ValueError(f"arms, {arm.name}, critic.{key}: unknown key; {nearest(key, known)}")
+            if LOAD in arm.critic:
+                _check_load(arm)
+            else:
+                self.critic_of(arm)
+        return self
+
+    def critic_of(self, arm: ArmConfig) -> CriticConfig:
+        """The critic configuration of an arm: `critic` with the arm's overrides."""
+        own = {key: value for key, value in arm.critic.items() if key != LOAD}
+        return CriticConfig(**{**self.critic.model_dump(), **own})
+
+
+def _check_load(arm: ArmConfig) -> None:
+    folder, others = arm.critic[LOAD], sorted(set(arm.critic) - {LOAD})
+    if not isinstance(folder, str) or not folder:
+        raise ValueError(f"arms, {arm.name}, critic.load: expected a folder, received {folder!r}")
+    if others:
+        raise ValueError(
+            f"arms, {arm.name}, critic: a saved critic keeps its own settings. Leave out {others}, or load"
+        )
