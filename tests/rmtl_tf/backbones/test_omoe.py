@@ -28,7 +28,7 @@ def test_equals_mmoe_whose_gates_are_equal(spec, tasks, batch, small):
     one, many = OMoE(spec, tasks(3), experts=4, **small), MMoE(spec, tasks(3), experts=4, **small)
     one.build(), many.build()
     for gate in many.gates:
-        gate.linear.kernel.assign(one.gate.linear.kernel)
+        gate.linear.kernel.assign(one.gates[0].linear.kernel)
     np.testing.assert_allclose(one(batch()), many(batch()), rtol=1e-5, atol=1e-7)
 
 
