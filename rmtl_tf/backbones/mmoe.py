@@ -25,7 +25,7 @@ class MMoE(Backbone):
 
     References:
         Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-        Mixture-of-Experts", KDD 2018, section 4.2: y_k = h^k(f^k(x)), f^k(x) = sum_i g^k(x)_i f_i(x).
+        Mixture-of-Experts", KDD 2018, section 4.2: equations 6 to 8.
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom", "experts")

@@ -21,7 +21,7 @@ class OMoE(MMoE):
 
     References:
         Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-        Mixture-of-Experts", KDD 2018, section 4.1 (its baseline OMoE).
+        Mixture-of-Experts", KDD 2018, end of section 4.2 (its baseline OMoE).
     """
 
     def make_gates(self) -> list[Gate]:
