@@ -5,7 +5,7 @@ The same arithmetic as `rmtl_tf.features.apply`, in float64 up to the last cast,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,21 +22,33 @@ from rmtl_tf.features.graph import (
     TransformGraph,
     vocabulary_path,
 )
+from rmtl_tf.features.history_encoder import (
+    DTYPES,
+    densify,
+    encode_history,
+    list_parse_spec,
+    list_signature,
+)
+from rmtl_tf.features.spec import HistorySpec
 
-_DTYPES = {"string": tf.string, "float": tf.float32, "int": tf.int64}
+
+def signature(graph: TransformGraph, history: HistorySpec | None = None) -> dict[str, tf.TensorSpec]:
+    """Raw input name -> spec of a [N] tensor: string, float32, or int64 (the timestamp, seconds UTC); of
+    a [N, L] tensor for the lists of a history."""
+    single = {name: tf.TensorSpec([None], DTYPES[kind], name) for name, kind in graph.raw.items()}
+    return single | list_signature(graph, history)
 
 
-def signature(graph: TransformGraph) -> dict[str, tf.TensorSpec]:
-    """Raw input name -> spec of a [N] tensor: string, float32, or int64 (the timestamp, seconds UTC)."""
-    return {name: tf.TensorSpec([None], _DTYPES[kind], name) for name, kind in graph.raw.items()}
-
-
-def parse_spec(graph: TransformGraph) -> dict[str, tf.io.FixedLenFeature]:
-    """For `tf.io.parse_example` on serialized Examples of one record [N]: what is absent is missing."""
-    return {
-        name: tf.io.FixedLenFeature([], _DTYPES[kind], default_value=graph.defaults[name])
+def parse_examples(
+    examples: tf.Tensor, graph: TransformGraph, history: HistorySpec | None = None
+) -> dict[str, tf.Tensor]:
+    """Serialized Examples of one record [N] -> the raw inputs of `signature`; what is absent is missing."""
+    single = {
+        name: tf.io.FixedLenFeature([], DTYPES[kind], default_value=graph.defaults[name])
         for name, kind in graph.raw.items()
     }
+    parsed = tf.io.parse_example(examples, single | list_parse_spec(graph, history))
+    return densify(graph, history, parsed)
 
 
 class RawEncoder(tf.Module):
@@ -45,11 +57,14 @@ class RawEncoder(tf.Module):
     Args:
         graph: the description.
         directory: where `graph` is saved; its vocabulary files become assets of the SavedModel.
+        history: the earlier records that the backbone reads; None: none.
     """
 
-    def __init__(self, graph: TransformGraph, directory: str | Path) -> None:
+    def __init__(
+        self, graph: TransformGraph, directory: str | Path, history: HistorySpec | None = None
+    ) -> None:
         super().__init__(name="raw_encoder")
-        self._graph = graph
+        self.graph, self.history = graph, history
         self._tables = {
             feature.name: _table(vocabulary_path(directory, feature.name))
             for feature in graph.features
@@ -60,13 +75,23 @@ class RawEncoder(tf.Module):
         """Encodes N records.
 
         Args:
-            raw: one [N] tensor for each name of `signature(graph)`; others are ignored.
+            raw: one [N] or [N, L] tensor for each name of `signature(graph, history)`; others are ignored.
 
         Returns:
-            One [N] tensor for each name of `graph.input_spec()`: int32 ids, float32 numbers, always finite.
+            One [N] tensor for each name of `graph.input_spec()`: int32 ids, float32 numbers, always finite;
+            one [N, H] tensor for each input of the history.
         """
+        outputs = self.encode(raw, [feature.name for feature in self.graph.features])
+        if self.history is not None:
+            outputs |= encode_history(self, self.history, raw)
+        return outputs
+
+    def encode(self, raw: Mapping[str, tf.Tensor], names: Sequence[str]) -> dict[str, tf.Tensor]:
+        """The inputs `names` of N records."""
         outputs = {}
-        for feature in self._graph.features:
+        for feature in self.graph.features:
+            if feature.name not in names:
+                continue
             if isinstance(feature, Categorical):
                 outputs[feature.name] = self._ids(feature, raw[feature.name])
             elif isinstance(feature, TimePart):

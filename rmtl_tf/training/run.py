@@ -15,6 +15,7 @@ import yaml
 from rmtl_tf.backbones import build_backbone
 from rmtl_tf.config import BEST, ArmConfig, ModelConfig, TrainingConfig
 from rmtl_tf.features.graph import Categorical, TransformGraph
+from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.files import digest_json, read_json, write_json
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
@@ -80,7 +81,7 @@ def run_training(
 def load_actor(directory: Path, arm: str, graph: TransformGraph) -> keras.layers.Layer:
     """The backbone of an arm as `run_training` left it in `directory`."""
     values = read_json(directory / RUN_FILE)
-    spec = graph.input_spec()
+    spec = InputSpec.from_config(values["inputs"])
     backbone = build_backbone(ModelConfig(**values["config"]["model"]), spec, graph.tasks, seed=0)
     build(backbone, spec)
     _as_model(backbone).load_weights(weights_path(directory, arm))
