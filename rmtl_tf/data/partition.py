@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from rmtl_tf.config import DataConfig
 from rmtl_tf.data.datasets import get_reader
-from rmtl_tf.data.datasets.base import FILE, LINE, SESSION, Column
+from rmtl_tf.data.datasets.base import FILE, LINE, SESSION, Column, label_time
 from rmtl_tf.data.feedback import add_feedback, feedback_columns
 from rmtl_tf.data.quarantine import quarantine
 from rmtl_tf.data.records import batch_of
@@ -123,6 +123,11 @@ def _rows(frame: pl.DataFrame, reason: str, column: str) -> pl.DataFrame:
 
 def example_batches(records: pl.DataFrame, plan: Plan) -> tuple[int, Iterator[pa.RecordBatch]]:
     """Ordered records of one split -> the number of session windows, and batches of them to encode."""
+    # A label came to be with its record where nothing else is said, and never before it.
+    records = records.with_columns(
+        pl.max_horizontal(name, plan.schema.timestamp).alias(name)
+        for name in _label_times(records, plan.schema)
+    )
     windows = cut_windows(records, plan.config.session.max_steps)
     offsets = window_offsets(windows)
     return offsets.size - 1, _batches(windows, offsets, plan.schema, plan.feedback)
@@ -133,7 +138,7 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     context = [SESSION, LOOKAHEAD, *(feature.name for feature in schema.inputs if feature.context)]
     steps = [feature.name for feature in schema.inputs if not feature.context]
-    steps += [schema.timestamp, *schema.labels, *feedback]
+    steps += [schema.timestamp, *schema.labels, *_label_times(windows, schema), *feedback]
     for first in range(0, offsets.size - 1, _BATCH):
         part = offsets[first : first + _BATCH + 1]
         rows = windows.slice(int(part[0]), int(part[-1] - part[0]))
@@ -142,6 +147,11 @@ def _batches(
         lists = {name: _lists(begins[name], one) for name in context}
         lists |= {name: _lists(rows[name], part - part[0]) for name in steps}
         yield batch_of(lists)
+
+
+def _label_times(records: pl.DataFrame, schema: DataSchema) -> list[str]:
+    """The times of labels that the data set gives."""
+    return [label_time(label) for label in schema.labels if label_time(label) in records.columns]
 
 
 def _lists(values: pl.Series, offsets: np.ndarray) -> pa.Array:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import FeatureType, read_examples
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import Column
@@ -29,7 +30,8 @@ class Records:
         session_id: binary [B].
         lookahead: int64 [B]: 1 where the last record only shows the next state.
         steps: int64 [B], the number of records of each window, look-ahead included; they sum to N.
-        columns: [N] values by column name: binary Arrow arrays, or int64 or float32 numpy arrays.
+        columns: [N] values by column name: binary Arrow arrays, or int64 or float32 numpy arrays; with
+            `label_time(label)` where the data set gives it.
     """
 
     session_id: pa.Array
@@ -37,11 +39,17 @@ class Records:
     steps: np.ndarray
     columns: Mapping[str, Column]
 
-    def without_lookahead(self) -> dict[str, Column]:
-        """The columns without look-ahead records, which the next window counts."""
+    @property
+    def kept(self) -> np.ndarray:
+        """bool [N]: False for look-ahead records, which the next window counts."""
         last = np.cumsum(self.steps) - 1
         keep = np.ones(int(self.steps.sum()), bool)
         keep[last[self.lookahead == 1]] = False
+        return keep
+
+    def without_lookahead(self) -> dict[str, Column]:
+        """The columns without look-ahead records."""
+        keep = self.kept
         if keep.all():
             return dict(self.columns)
         mask = pa.array(keep)
@@ -58,7 +66,8 @@ class SessionReader:
         types: dict[str, FeatureType] = {schema.timestamp: "int", **dict.fromkeys(schema.labels, "int")}
         for feature in schema.inputs:
             types[feature.name] = "bytes" if feature.kind == "categorical" else "float"
-        self._types = types | dict.fromkeys(feedback, "float")
+        self._times = {label_time(label) for label in schema.labels}
+        self._types = types | dict.fromkeys(feedback, "float") | dict.fromkeys(sorted(self._times), "int")
         self._context = {feature.name for feature in schema.inputs if feature.context}
         self._timestamp = schema.timestamp
 
@@ -80,6 +89,8 @@ class SessionReader:
         index = np.repeat(np.arange(len(batch)), steps)
         columns = {}
         for name in self._types:
+            if name in self._times and batch[name].null_count == len(batch):
+                continue
             context = name in self._context
             values = _values(batch, name, windows if context else steps, path)
             columns[name] = _take(values, index) if context else values

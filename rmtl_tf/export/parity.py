@@ -42,7 +42,9 @@ def hard_records(
     }
     missing = {name: values.copy() for name, values in real.items()}
     for number, (name, values) in enumerate(missing.items()):
-        values[number :: len(missing)] = defaults[name]
+        some = values[number :: len(missing)]
+        # Of a list every second entry, so that what is missing stands between what is there.
+        (some[:, ::2] if name in lists else some)[:] = defaults[name]
     return {name: np.concatenate([real[name], unseen[name], missing[name]]) for name in real}
 
 
@@ -76,5 +78,5 @@ def write_parity(
 
 def _numpy(values: Column) -> np.ndarray:
     if isinstance(values, np.ndarray):
-        return values
+        return values.astype(np.bytes_) if values.dtype == object else values
     return np.array(values.to_pylist(), dtype=np.bytes_)

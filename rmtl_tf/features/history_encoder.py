@@ -67,5 +67,5 @@ def densify(
     dense = dict(parsed)
     longest = tf.maximum(tf.reduce_max(parsed[history_list(history.item)].row_lengths()), 0)
     for name, default in history_defaults(graph, history).items():
-        dense[name] = parsed[name].to_tensor(default, shape=tf.stack([tf.constant(-1, tf.int64), longest]))
+        dense[name] = parsed[name].to_tensor(default, shape=tf.stack([-1, longest]))
     return dense

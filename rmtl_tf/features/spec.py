@@ -8,7 +8,6 @@ from typing import Any
 
 from rmtl_tf.errors import UserError
 
-
 # What is known of an earlier record's label by now; 0 is padding.
 UNKNOWN_YET, NEGATIVE, POSITIVE = 1, 2, 3
 

@@ -63,7 +63,10 @@ class FieldEmbedding(keras.layers.Layer):
             self._rows[name] = (rows, rows + size)
             rows += size
         self.total_rows = rows
-        self.numeric = self.history = self.seed_generator = None
+        self.table: Any = None
+        self.numeric: keras.layers.Dense | None = None
+        self.history: HistoryField | None = None
+        self.seed_generator: keras.random.SeedGenerator | None = None
         if spec.numeric:
             self.numeric = keras.layers.Dense(
                 width,
@@ -98,7 +101,6 @@ class FieldEmbedding(keras.layers.Layer):
         return slice(*self._rows[name])
 
     def build(self, input_shape: Any = None) -> None:
-        self.table = None
         if self.spec.categorical:
             self.table = self.add_weight(
                 name="table",
@@ -118,10 +120,12 @@ class FieldEmbedding(keras.layers.Layer):
         """
         if self.table is not None:
             self.table.assign(other.table)
-        if self.numeric is not None:
-            self.numeric.set_weights(other.numeric.get_weights())
-        if self.history is not None and self.parts == other.parts:
-            self.history.set_weights(other.history.get_weights())
+        layers = [(self.numeric, other.numeric)]
+        if self.parts == other.parts:
+            layers.append((self.history, other.history))
+        for own, given in layers:
+            if own is not None and given is not None:
+                own.set_weights(given.get_weights())
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
         """State [N, F * D] of `inputs`, {name: [N]} and [N, H] for the history; names the spec does not list
@@ -143,7 +147,7 @@ class FieldEmbedding(keras.layers.Layer):
         if self.numeric is not None:
             parts.append(keras.ops.expand_dims(self.numeric(self._numbers(inputs, self.spec.numeric)), 1))
         if self.history is not None:
-            parts.append(keras.ops.expand_dims(self._history_field(inputs), 1))
+            parts.append(keras.ops.expand_dims(self._past(self.history, inputs), 1))
         embedded = parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=1)  # (N, F, D)
         return keras.ops.reshape(embedded, (-1, self.state_width))
 
@@ -163,9 +167,9 @@ class FieldEmbedding(keras.layers.Layer):
         # Padding stays padding: an unknown record is not none.
         return keras.ops.where(dropped & (ids != PADDING_ID), UNKNOWN_ID, ids)
 
-    def _history_field(self, inputs: Mapping[str, Any]) -> Any:
+    def _past(self, layer: HistoryField, inputs: Mapping[str, Any]) -> Any:
         """The history's field [N, D]."""
-        spec, layer = self.spec.history, self.history
+        spec = layer.history
         now = {name: inputs[name] for name in spec.inputs}
         past = {name: inputs[history_input(name)] for name in spec.names}
         codes = [keras.ops.cast(past[task.name], "int32") for task in spec.tasks]

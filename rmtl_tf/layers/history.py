@@ -39,6 +39,7 @@ class HistoryField(keras.layers.Layer):
                 f"`spec` must have a history, `parts` divide {width}. Received: {history}, {parts}"
             )
         self.spec, self.width, self.parts, self.seed = spec, width, parts, seed
+        self.history = history
         self.categorical = [name for name, _ in spec.categorical if name in history.inputs]
         self.numeric = [name for name in spec.numeric if name in history.inputs]
         self.own = width // parts  # D

@@ -35,6 +35,9 @@ class HistoryEncoder(keras.layers.Layer):
     def part_seed(self, name: str) -> int:
         return derive_seed(self.seed, name)
 
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the variables; the shapes are known without `input_shape`."""
+
     def compute_output_shape(self, input_shape: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         return (input_shape[0][0], self.width)
 
