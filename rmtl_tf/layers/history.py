@@ -84,19 +84,18 @@ class HistoryField(keras.layers.Layer):
         present, embedded, numbers, codes, embedded_now, numbers_now = inputs
         length = codes.shape[1]
         # Code 0, padding, is no class: its row is zeros.
-        known = ops.reshape(
-            ops.one_hot(codes - 1, _KNOWLEDGE, dtype=self.compute_dtype),
-            (-1, length, _KNOWLEDGE * self.tasks),
-        )
-        nothing = ops.zeros_like(known[:, 0])
+        known = [
+            ops.one_hot(codes[..., k] - 1, _KNOWLEDGE, dtype=self.compute_dtype) for k in range(self.tasks)
+        ]
+        nothing = [ops.zeros_like(classes[:, 0]) for classes in known]
         results = []
         for part, (linear, encoder) in enumerate(zip(self.maps, self.encoders, strict=True)):
             columns = slice(part * self.own, (part + 1) * self.own)
             size = len(self.categorical) * self.own
             past = ops.reshape(embedded[..., columns], (-1, length, size))
-            entries = linear(ops.concatenate([past, numbers, known], axis=2))  # (N, H, D)
+            entries = linear(ops.concatenate([past, numbers, *known], axis=2))  # (N, H, D)
             now = ops.reshape(embedded_now[..., columns], (-1, size))
-            current = linear(ops.concatenate([now, numbers_now, nothing], axis=1))  # (N, D)
+            current = linear(ops.concatenate([now, numbers_now, *nothing], axis=1))  # (N, D)
             results.append(encoder([entries, current, present]))
         return results[0] if self.parts == 1 else ops.concatenate(results, axis=1)
 

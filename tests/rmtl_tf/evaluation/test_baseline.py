@@ -48,3 +48,11 @@ def test_an_input_the_data_lacks_is_named(pushed):
 def test_a_task_the_model_lacks_is_named(pushed):
     with pytest.raises(UserError, match="like"):
         PushedModel(pushed).probabilities([batch(1.0)], ["click", "like"])
+
+
+def test_a_model_says_how_far_back_it_looks_and_one_that_does_not_looks_nowhere(pushed, tmp_path):
+    module = tf.Module()
+    module.history_length = tf.Variable(7)
+    tf.saved_model.save(module, str(tmp_path))
+    assert PushedModel(tmp_path).history_length == 7
+    assert PushedModel(pushed).history_length == 0
