@@ -29,8 +29,8 @@ def history_spec(config: HistoryConfig, feedback: FeedbackConfig, schema: DataSc
     """The history that a model reads; None where it reads none.
 
     Raises:
-        UserError: the item is no step feature, a step feature is named like a task, or `feedback` names a
-            task that the schema does not have.
+        UserError: the item is no step feature, two inputs of a request would have one name, or `feedback`
+            names a task that the schema does not have.
     """
     if config.encoder == "none":
         return None
@@ -40,14 +40,15 @@ def history_spec(config: HistoryConfig, feedback: FeedbackConfig, schema: DataSc
             f"model.history: expected an item for every record, but the schema tags {schema.item!r} as "
             "'context'. Tag it 'step', or set model.history.encoder=none."
         )
-    names = [*(history_list(name) for name in (*inputs, *(task.name for task in tasks)))]
+    names = [history_list(name) for name in (*inputs, *(task.name for task in tasks))]
     names += [feature.name for feature in schema.features]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(
             f"model.history: two inputs of a request would be named {twice[0]!r}. Rename a feature or a "
             "task, or set model.history.encoder=none."
         )
-    return HistorySpec(config.encoder, config.length, config.heads, schema.item, inputs, tasks)
+    heads = config.heads if config.encoder == "attention" else 1
+    return HistorySpec(config.encoder, config.length, heads, schema.item, inputs, tasks)
 
 
 def history_of(

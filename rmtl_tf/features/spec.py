@@ -37,7 +37,7 @@ class HistorySpec:
     Attributes:
         encoder: how they become one field of the state: "mean", "gru" or "attention".
         length: H, the most records that are looked at.
-        heads: of the attention.
+        heads: of the attention; 1 for the other encoders.
         item: the input that every record has: where it is 0 there is no record.
         inputs: the inputs of a record that its history has too, `item` among them; the others belong to
             the session as a whole or are derived.

@@ -30,17 +30,19 @@ SCHEMA = DataSchema(
     timestamp="time",
 )
 GRU = HistoryConfig(encoder="gru", length=7, heads=4)
+ATTENTION = HistoryConfig(encoder="attention", length=7, heads=4)
 
 
 def test_a_history_has_the_step_features_and_the_tasks_with_feedback():
     feedback = FeedbackConfig(label_delay={"buy": 60.9})
     tasks = (HistoryTask("click", "clicked", 0), HistoryTask("buy", "bought", 60))
-    expected = HistorySpec("gru", 7, 4, "item", ("item", "price"), tasks)
+    expected = HistorySpec("gru", 7, 1, "item", ("item", "price"), tasks)
     assert history_spec(GRU, feedback, SCHEMA) == expected
     assert history_spec(GRU, FeedbackConfig(exclude=("click",)), SCHEMA).tasks == (
         HistoryTask("buy", "bought", 0),
     )
     assert history_spec(GRU, FeedbackConfig(enabled=False), SCHEMA).tasks == ()
+    assert history_spec(ATTENTION, feedback, SCHEMA).heads == 4
     assert history_spec(HistoryConfig(), feedback, SCHEMA) is None
 
 
