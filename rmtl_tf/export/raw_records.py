@@ -34,13 +34,12 @@ def raw_records(
     """
     reader = SessionReader(schema, feedback_columns(feedback, schema))
     for shard in sorted(split.glob("data-*.tfrecord")):
-        windows = list(reader.read(shard))
-        if history is None:
-            parts: Sequence[list[Records]] = [[records] for records in windows]
-        else:  # a session's windows may stand in several reads
-            parts = [windows] if windows else []
-        for part in parts:
-            yield from _batches(_join(part), schema, history)
+        parts = reader.read(shard)
+        if history is not None:  # the windows of a session may stand in several reads
+            whole = list(parts)
+            parts = iter([_join(whole)] if whole else [])
+        for records in parts:
+            yield from _batches(records, schema, history)
 
 
 def _join(parts: Sequence[Records]) -> Records:
