@@ -1,9 +1,7 @@
 """Session Examples on disk: Arrow record batches to sharded TFRecord files and back.
 
-A column of a batch is a list per session window: bytes, int64 or float32. tfx-bsl turns columns into
-serialized `tf.train.Example`s. Left alone it writes the features of an Example in the order of a hash
-map that differs from process to process; here each feature is encoded alone and the pieces are joined in
-name order, so equal batches give equal bytes.
+A column of a batch is a list per session window: bytes, int64 or float32. `example_proto` turns columns into
+serialized `tf.train.Example`s, tfx-bsl turns them back.
 """
 
 from __future__ import annotations
@@ -14,15 +12,19 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 
+from rmtl_tf.data.example_proto import serialize
+from rmtl_tf.data.segments import windows
 from rmtl_tf.errors import UserError
 
 FeatureType = Literal["bytes", "int", "float"]
 
+_CHECKSUM_BYTES = 4
 _ARROW: dict[str, pa.DataType] = {"bytes": pa.large_binary(), "int": pa.int64(), "float": pa.float32()}
 
 
@@ -37,18 +39,9 @@ def encode_examples(batch: pa.RecordBatch) -> list[bytes]:
     A null list gives a feature without values. Features stand in name order: the bytes depend on nothing
     but the values.
     """
-    from tfx_bsl.coders import example_coder
-
-    if batch.num_columns == 0:
-        raise ValueError("encode_examples: expected at least one column, received none")
-    encoder = example_coder.RecordBatchToExamplesEncoder()
-    # An Example of one feature, or of none, as tfx-bsl writes it: 0x0a, length as a varint, `Features`.
-    columns = (encoder.encode(batch.select([name])) for name in sorted(batch.schema.names))
-    entries = [
-        [data[2:] if data[1] < 0x80 else data[_header_size(data) :] for data in column] for column in columns
-    ]
-    bodies = map(b"".join, zip(*entries, strict=True))
-    return [b"\x0a" + _varint(len(body)) + body for body in bodies]
+    out, bounds = serialize(batch)
+    data = out.tobytes()
+    return [data[begin:end] for begin, end in bounds.tolist()]
 
 
 def write_record_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
@@ -61,10 +54,18 @@ def write_record_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     written = 0
     with path.open("wb") as stream:
         for batch in batches:
-            examples = encode_examples(batch)
-            stream.write(b"".join(itertools.chain.from_iterable(map(_frame, examples))))
-            written += len(examples)
+            stream.write(_framed(batch).data)
+            written += len(batch)
     return written
+
+
+def _framed(batch: pa.RecordBatch) -> np.ndarray:
+    """TFRecords of all rows: length and its masked CRC-32C, the Example, its masked CRC-32C."""
+    out, bounds = serialize(batch, before=_length, after=_CHECKSUM_BYTES)
+    data = out.tobytes()
+    checksums = np.array([google_crc32c.value(data[begin:end]) for begin, end in bounds.tolist()], np.uint64)
+    windows(out, _CHECKSUM_BYTES)[bounds[:, 1]] = _masked(checksums).astype("<u4").view("V4")
+    return out
 
 
 def read_record_batches(
@@ -151,11 +152,6 @@ def _damaged(path: Path, position: int) -> UserError:
     )
 
 
-def _frame(example: bytes) -> tuple[bytes, bytes, bytes]:
-    """The TFRecord around one Example: length and its masked CRC-32C, the bytes, their masked CRC-32C."""
-    return _length(len(example)), example, _checksum(example)
-
-
 @lru_cache(maxsize=4096)
 def _length(size: int) -> bytes:
     data = struct.pack("<Q", size)
@@ -163,23 +159,9 @@ def _length(size: int) -> bytes:
 
 
 def _checksum(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    return masked.to_bytes(4, "little")
+    return _masked(google_crc32c.value(data)).to_bytes(4, "little")
 
 
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)
-
-
-def _header_size(data: bytes) -> int:
-    """Bytes before `Features` in a serialized Example: the tag and a varint."""
-    size = 1
-    while data[size] > 0x7F:
-        size += 1
-    return size + 1
+def _masked(crc: Any) -> Any:
+    """The form in which TFRecords hold a CRC-32C: an int, or uint64 [N]."""
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
