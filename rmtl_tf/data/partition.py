@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,15 @@ from rmtl_tf.data.sessions import (
     session_key,
     window_offsets,
 )
+from rmtl_tf.data.spans import SPAN_SIZE
 from rmtl_tf.errors import UserError
 from rmtl_tf.schema import DataSchema
 
-_BATCH = 4096  # windows encoded at a time
+_BATCH = 1 << 16  # windows encoded at a time
+_SHARD_BYTES = (
+    12 << 20
+)  # of raw CSV a partition: a worker holds a partition of events, some ten times as much
+_FEWEST_SHARDS = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Plan:
         names: the raw files' names, sorted; a file's number is its place here.
         paths: where they are, in the same order.
         block_size: bytes read at a time; the result does not depend on it.
+        size: about how many bytes the files are as plain CSV.
+        span_size: bytes of a plain file that one worker parses; the result does not depend on it.
     """
 
     names: tuple[str, ...]
@@ -47,6 +55,13 @@ class Plan:
     config: DataConfig
     schema: DataSchema
     block_size: int
+    size: int = 0
+    span_size: int = SPAN_SIZE
+
+    @property
+    def shards(self) -> int:
+        """The number of partitions, each a file in every split: as configured, or by the size of the logs."""
+        return self.config.shards or max(_FEWEST_SHARDS, math.ceil(self.size / _SHARD_BYTES))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -81,19 +96,16 @@ class Plan:
         assert self.columns
 
 
-def partition_events(events: pl.DataFrame, plan: Plan) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Splits events by session key into (partition, events), the same partition for a key everywhere.
+def partition_of(events: pl.DataFrame, plan: Plan) -> np.ndarray:
+    """The partition of each event, int64 [N]: the same for a session key everywhere.
 
-    The partition is CRC-32 of the key's UTF-8 bytes modulo `shards`: unlike polars' hash it will not change
-    with a version.
+    It is CRC-32 of the key's UTF-8 bytes modulo `shards`: unlike polars' hash it will not change with a
+    version.
     """
     key = session_key(plan.schema, plan.config.session)
     keys = events[key].unique()
-    numbers = [zlib.crc32(value.encode()) % plan.config.shards for value in keys.to_list()]
-    table = pl.DataFrame({key: keys, "#partition": pl.Series(numbers, dtype=pl.Int64)})
-    joined = events.join(table, on=key, how="left", maintain_order="left")
-    for (number,), frame in joined.partition_by("#partition", as_dict=True, include_key=False).items():
-        yield number, frame
+    numbers = [zlib.crc32(value.encode()) % plan.shards for value in keys.to_list()]
+    return events[key].replace_strict(keys, numbers, return_dtype=pl.Int64).to_numpy()
 
 
 def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
