@@ -162,7 +162,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             | "All near" >> beam.GroupByKey()
             | "Split times" >> beam.Map(_split_times, plan, starts)
         )
-        tables = made.records | "Write" >> (
+        written = made.records | "Write" >> (
             beam.FlatMap(_write, plan, examples, beam.pvalue.AsSingleton(times, (0, 0)))
             .with_output_types(Any)
             .with_outputs("counts", "moments")
@@ -171,8 +171,8 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             "files": parsed.files,
             "failed": parsed.failed,
             "bad": (parsed.bad, made.bad) | "All bad" >> beam.Flatten(),
-            "counts": tables.counts,
-            "moments": tables.moments,
+            "counts": written.counts,
+            "moments": written.moments,
             "times": times | beam.Map(lambda pair: ((0,), shuffle.pack(pl.DataFrame({"time": pair})))),
         }
         for name, frames in results.items():
@@ -182,8 +182,8 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
                 | f"Group {name}" >> beam.GroupByKey()
                 | f"Save {name}" >> beam.Map(_save, _result_path(work, name))
             )
-    paths = {name: _result_path(work, name) for name in results}
-    return {name: shuffle.read_frame(path) for name, path in paths.items() if shuffle.exists(path)}
+    tables = {name: _result_path(work, name) for name in results}
+    return {name: shuffle.read_frame(path) for name, path in tables.items() if shuffle.exists(path)}
 
 
 @no_annotations
@@ -198,7 +198,7 @@ def _number_lines(group: tuple[int, Iterable[tuple[Span, int]]]) -> list[Span]:
 
 @no_annotations
 def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
-    """A part of a file -> (partition, events) pieces; tagged: bad rows, number of rows, why it is unreadable."""
+    """A part of a file -> (partition, piece) of its events; tagged: bad rows, number of rows, errors."""
     columns, rows = plan.columns, 0
     file, order = span.file, (span.file, span.number)
     wanted = [column.source for column in columns]
@@ -228,7 +228,7 @@ def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
 
 @no_annotations
 def _records(partition: tuple[int, Iterable[Piece]], plan: Plan, work: str) -> Iterator[Any]:
-    """The events of a partition -> (partition, file of records); tagged: rows to quarantine, session starts."""
+    """The events of a partition -> (partition, file of records); tagged: bad rows, tally of session starts."""
     number, pieces = partition
     records, bad = make_records(shuffle.gather(pieces), plan)
     if bad.height:

@@ -1,8 +1,8 @@
 """CSV bytes to rows with their line numbers, in blocks; what cannot be read costs one line, not the file.
 
 A CSV reader that meets a stray quote reads on to the next one, however far, and does not know any more on
-which line it is. A block without quotes goes to pyarrow's reader as it stands. In any other, numpy first finds
-the lines and the delimiters outside quotes in each. Lines that are plainly right go to pyarrow's reader
+which line it is. A block without quotes goes to pyarrow's reader as it stands. In any other, numpy first
+finds the lines and the delimiters outside quotes in each. Lines that are plainly right go to pyarrow's reader
 together. The few others are looked at one by one: a quoted
 value may go on over several lines, but where that does not give the right number of fields within
 `MAX_LINES`, only the line it starts on is bad.

@@ -1,4 +1,4 @@
-"""Parquet files as blocks of rows, a row group at a time; a row's "line" is its number in the file, from 1."""
+"""Parquet files as blocks of rows; a row's "line" is its number in the file, from 1."""
 
 from __future__ import annotations
 

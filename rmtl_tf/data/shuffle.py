@@ -1,9 +1,9 @@
 """Tables on their way from one Beam step to another, as Arrow files in a work folder.
 
-A runner's own shuffle would hold (or send) every row; here Beam groups only `Piece`s, a few bytes each that say
-where rows are. A worker writes all that it has for all partitions as one file, with one record batch for each
-partition, and the worker of a partition reads its batch of every file: memory is that of one partition. The
-folder is any that Beam's file systems know and all workers see.
+A runner's own shuffle would hold (or send) every row; here Beam groups only `Piece`s, a few bytes each that
+say where rows are. A worker writes all that it has for all partitions as one file, with one record batch for
+each partition, and the worker of a partition reads its batch of every file: memory is that of one partition.
+The folder is any that Beam's file systems know and all workers see.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Parts of files that are parsed by themselves: byte ranges of plain CSV, row groups of Parquet.
 
-A range of a CSV file may begin wherever no quoted value can still be open: after `MAX_LINES` lines with an even
-number of quotes, because a value that goes on over several lines ends within that many, on a line with an odd
+A range of a CSV file may begin wherever no quoted value can still be open: after `MAX_LINES` lines with an
+even number of quotes, because a value that goes on over several lines ends within that many, on a line with an odd
 number (`lines.py`). So every range can be found from its nominal place alone, and reads as it would in the
 whole file. A compressed file is one range.
 """
@@ -50,7 +50,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def nominal_spans(path: Path, file: int, span_size: int) -> list[Span]:
-    """The parts of a file by its size alone; those of plain CSV still have to be moved to a line (`settle`)."""
+    """The parts of a file by its size alone; `settle` moves those of plain CSV to the beginning of lines."""
     if parquet.is_parquet(path):
         rows = parquet.row_groups(path)
         first = np.cumsum([1, *rows]).tolist()
@@ -100,7 +100,7 @@ def input_bytes(paths: Sequence[Path]) -> int:
 
 
 def _line_start(stream: io.BufferedReader, place: int) -> int:
-    """The first line after byte `place` before which no quoted value can be open; the end if there is none."""
+    """The first line after byte `place` before which no quoted value can be open; else the end."""
     size = stream.seek(0, io.SEEK_END)
     if place == 0 or place >= size:
         return min(place, size)

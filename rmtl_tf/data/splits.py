@@ -36,8 +36,8 @@ def split_times(starts: np.ndarray, fractions: Sequence[float]) -> tuple[int, in
 def tally(starts: np.ndarray) -> np.ndarray:
     """Sessions by bucket of `_BUCKET` seconds: int64 [buckets, 3] of bucket, sessions and earliest start.
 
-    Tables of parts add up by `merge_tallies`. With the starts of `wanted_buckets` alone a table gives the split
-    times exactly, so nothing has to hold the starts of all sessions.
+    Tables of parts add up by `merge_tallies`. With the starts of `wanted_buckets` alone a table gives the
+    split times exactly, so nothing has to hold the starts of all sessions.
     """
     buckets, first = np.unique(np.sort(starts) // _BUCKET, return_index=True)
     counts = np.diff([*first, starts.size])
@@ -88,7 +88,7 @@ def _cut(table: np.ndarray, starts: np.ndarray, rank: int) -> int:
     before = int(table[:row, 1].sum())
     starts = in_buckets(starts, [int(table[row, 0])])
     time = starts[rank - before]
-    below, upto = (before + int(np.searchsorted(starts, time, side)) for side in ("left", "right"))  # type: ignore[call-overload]
+    below, upto = (before + int(np.searchsorted(starts, time, side)) for side in ("left", "right"))
     later = upto < int(table[:, 1].sum()) and upto - rank < rank - below
     if not later:
         return int(time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_no_rows_are_no_bytes_and_no_columns_are_refused():
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)))
 def test_varints_hold_seven_bits_a_byte(numbers):
     data, bounds = varints(np.array(numbers, np.int64))
-    assert [data[a:b].tobytes() for a, b in zip(bounds, bounds[1:], strict=False)] == [
+    assert [data[a:b].tobytes() for a, b in itertools.pairwise(bounds)] == [
         varint(number % 2**64) for number in numbers
     ]
     assert varint(300) == b"\xac\x02"
