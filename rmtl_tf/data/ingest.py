@@ -228,7 +228,7 @@ def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
 
 @no_annotations
 def _records(partition: tuple[int, Iterable[Piece]], plan: Plan, work: str) -> Iterator[Any]:
-    """The events of a partition -> (partition, file of records); tagged: bad rows, tally of session starts."""
+    """The events of a partition -> (partition, file of records); tagged: bad rows, session starts."""
     number, pieces = partition
     records, bad = make_records(shuffle.gather(pieces), plan)
     if bad.height:

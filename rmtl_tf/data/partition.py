@@ -103,8 +103,8 @@ def partition_of(events: pl.DataFrame, plan: Plan) -> np.ndarray:
     version.
     """
     key = session_key(plan.schema, plan.config.session)
-    keys = events[key].unique()
-    numbers = [zlib.crc32(value.encode()) % plan.shards for value in keys.to_list()]
+    keys, shards = events[key].unique(), plan.shards
+    numbers = [zlib.crc32(value.encode()) % shards for value in keys.to_list()]
     return events[key].replace_strict(keys, numbers, return_dtype=pl.Int64).to_numpy()
 
 
@@ -149,7 +149,7 @@ def _batches(
     for first in range(0, offsets.size - 1, _BATCH):
         part = offsets[first : first + _BATCH + 1]
         rows = windows.slice(int(part[0]), int(part[-1] - part[0]))
-        begins = rows[(part[:-1] - part[0]).tolist()]
+        begins = rows[part[:-1] - part[0]]
         one = np.arange(part.size, dtype=np.int64)
         lists = {name: _lists(begins[name], one) for name in context}
         lists |= {name: _lists(rows[name], part - part[0]) for name in steps}

@@ -1,8 +1,8 @@
 """Parts of files that are parsed by themselves: byte ranges of plain CSV, row groups of Parquet.
 
 A range of a CSV file may begin wherever no quoted value can still be open: after `MAX_LINES` lines with an
-even number of quotes, because a value that goes on over several lines ends within that many, on a line with an odd
-number (`lines.py`). So every range can be found from its nominal place alone, and reads as it would in the
+even number of quotes, because a value that goes on over several lines ends within that many, on a line with
+an odd number (`lines.py`). So every range can be found from its nominal place alone, and reads as it would in the
 whole file. A compressed file is one range.
 """
 

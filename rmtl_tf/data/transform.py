@@ -48,7 +48,12 @@ class _Analyze(beam.CombineFn):
 
 
 def analyze(
-    split: Path, schema: DataSchema, feedback: Sequence[str], config: TransformConfig, directory: Path
+    split: Path,
+    schema: DataSchema,
+    feedback: Sequence[str],
+    config: TransformConfig,
+    directory: Path,
+    options: Sequence[str] = (),
 ) -> TransformGraph:
     """Fits the transform graph on the raw Examples of one split and saves it in `directory`.
 

@@ -8,7 +8,7 @@ import pytest
 
 from rmtl_tf.config import DataConfig
 from rmtl_tf.data.datasets.base import FILE, LINE, SESSION
-from rmtl_tf.data.partition import Plan, example_batches, make_records
+from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_of
 from rmtl_tf.errors import UserError
 from rmtl_tf.schema import DataSchema, Feature, Task
 
