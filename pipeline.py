@@ -34,7 +34,7 @@ examples:
     python pipeline.py run --config configs/deskdrop.yaml --set data.path=FOLDER
     python pipeline.py run --config configs/simulator.yaml --set training.batch_size=1024 model.backbone=mmoe
   ExampleGen and Transform on another Beam runner; the same bytes come out:
-    python pipeline.py run --config configs/simulator.yaml --beam runner=FlinkRunner flink_master=localhost:8081
+    python pipeline.py run --config configs/simulator.yaml --beam runner=FlinkRunner parallelism=2
   what ran, what was cached, where the artifacts are:
     python pipeline.py status --config configs/simulator.yaml
   take the newest pushed model back:

@@ -45,7 +45,7 @@ class Transform(Component):
 
         schema = read_schema(parameters.data_schema)
         feedback = feedback_columns(parameters.feedback, schema)
-        graph = analyze(
+        analyze(
             split_dir(inputs["examples"], "train"),
             schema,
             feedback,
@@ -55,4 +55,4 @@ class Transform(Component):
         )
         raw, transformed = inputs["examples"], outputs["transformed"]
         splits = {split_dir(raw, split): split_dir(transformed, split) for split in SPLITS}
-        transform(splits, schema, feedback, graph, parameters.beam)
+        transform(splits, schema, feedback, outputs["transform_graph"], parameters.beam)

@@ -7,7 +7,10 @@ what comes out: the same bytes on every runner.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +23,14 @@ if TYPE_CHECKING:
 # Their Java job servers know options that the Python SDK does not.
 _PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
 _LOCAL = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
+_USER_ERROR = re.compile(r"\bUserError: (.*?)(?= \[while running '|\Z)", re.DOTALL)
 # Below this, starting workers costs more than they save.
 _SMALL = 4 << 20
 
 
-def pipeline(beam_options: Sequence[str], size: int) -> Pipeline:
-    """A Beam pipeline on the runner that `KEY=VALUE` options name.
+@contextlib.contextmanager
+def pipeline(beam_options: Sequence[str], size: int) -> Iterator[Pipeline]:
+    """A Beam pipeline on the runner that `KEY=VALUE` options name; it runs when the context ends.
 
     Without a `runner`, one thread for every core of this process does the work: polars, Arrow and numpy
     compute outside Python's lock, and one process holds its libraries once. Beam's own default may fetch a
@@ -35,15 +40,31 @@ def pipeline(beam_options: Sequence[str], size: int) -> Pipeline:
         size: about how many bytes go through it.
 
     Raises:
-        UserError: see `parse`.
+        UserError: see `parse`; and one that a worker raised, wherever it was.
     """
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.options.pipeline_options import StandardOptions
 
     options = parse(beam_options)
     if (options.view_as(StandardOptions).runner or _LOCAL[0]) not in _LOCAL:
-        return beam.Pipeline(options=options)
+        made = beam.Pipeline(options=options)
+    else:
+        made = _local(beam_options, options, size)
+    try:
+        with made:
+            yield made
+    except Exception as error:
+        # Beam adds its step to the message; from another worker only the text of an error comes back.
+        if found := _USER_ERROR.search(f"{type(error).__name__}: {error}"):
+            raise UserError(found[1], keep=getattr(error, "keep", ())) from error
+        raise
+
+
+def _local(beam_options: Sequence[str], options: PipelineOptions, size: int) -> Pipeline:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import DirectOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
     direct = options.view_as(DirectOptions)
     given = {option.partition("=")[0] for option in beam_options}
     if not given & {"direct_num_workers", "direct_running_mode"} and size > _SMALL:
@@ -111,8 +132,6 @@ def _truth(key: str, value: str) -> bool:
 
 
 def _left_to_job_server(key: str, values: dict[str, str], known: dict[str, Any]) -> bool:
-    import difflib
-
     return values.get("runner") in _PORTABLE and not difflib.get_close_matches(key, list(known), cutoff=0.8)
 
 

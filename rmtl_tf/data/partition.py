@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ from rmtl_tf.data.sessions import (
     session_key,
     window_offsets,
 )
+from rmtl_tf.data.shuffle import partition_numbers
 from rmtl_tf.data.spans import SPAN_SIZE
 from rmtl_tf.errors import UserError
 from rmtl_tf.schema import DataSchema
@@ -97,15 +97,8 @@ class Plan:
 
 
 def partition_of(events: pl.DataFrame, plan: Plan) -> np.ndarray:
-    """The partition of each event, int64 [N]: the same for a session key everywhere.
-
-    It is CRC-32 of the key's UTF-8 bytes modulo `shards`: unlike polars' hash it will not change with a
-    version.
-    """
-    key = session_key(plan.schema, plan.config.session)
-    keys, shards = events[key].unique(), plan.shards
-    numbers = [zlib.crc32(value.encode()) % shards for value in keys.to_list()]
-    return events[key].replace_strict(keys, numbers, return_dtype=pl.Int64).to_numpy()
+    """The partition of each event, int64 [N]: the same for a session key everywhere."""
+    return partition_numbers(events[session_key(plan.schema, plan.config.session)], plan.shards)
 
 
 def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:

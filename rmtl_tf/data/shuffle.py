@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -35,6 +36,18 @@ class Piece(NamedTuple):
     order: tuple[int, ...]
     path: str
     batch: int
+
+
+def partition_numbers(keys: pl.Series, partitions: int) -> np.ndarray:
+    """The partition of each key, int64 [N]: the same for a key everywhere.
+
+    It is CRC-32 of the key's UTF-8 bytes (or bytes) modulo `partitions`: unlike polars' hash it will not
+    change with a version.
+    """
+    distinct = keys.unique()
+    values = distinct.cast(pl.Binary).to_list()
+    numbers = [zlib.crc32(value) % partitions for value in values]
+    return keys.replace_strict(distinct, numbers, return_dtype=pl.Int64).to_numpy()
 
 
 def spill(

@@ -2,8 +2,8 @@
 
 A range of a CSV file may begin wherever no quoted value can still be open: after `MAX_LINES` lines with an
 even number of quotes, because a value that goes on over several lines ends within that many, on a line with
-an odd number (`lines.py`). So every range can be found from its nominal place alone, and reads as it would in the
-whole file. A compressed file is one range.
+an odd number (`lines.py`). So every range can be found from its nominal place alone, and reads as it would in
+the whole file. A compressed file is one range.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from rmtl_tf.config import DataConfig
+from rmtl_tf.data import partition
 from rmtl_tf.data.datasets.base import FILE, LINE, SESSION
 from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_of
 from rmtl_tf.errors import UserError
@@ -143,7 +144,8 @@ def test_feedback_of_a_window_knows_the_windows_before_it():
     ]
 
 
-def test_many_windows_come_in_batches_that_join_to_the_whole():
+def test_many_windows_come_in_batches_that_join_to_the_whole(monkeypatch):
+    monkeypatch.setattr(partition, "_BATCH", 4096)
     events = _events(*((0, n + 2, f"v{n:05d}", "u", f"i{n}", n + 1, None, 1) for n in range(9000)))
     plan = _plan()
     windows, batches = example_batches(make_records(events, plan)[0], plan)
