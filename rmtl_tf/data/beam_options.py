@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 # Their Java job servers know options that the Python SDK does not.
 _PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
 _LOCAL = ("DirectRunner", "BundleBasedDirectRunner", "FnApiRunner")
-_USER_ERROR = re.compile(r"\bUserError: (.*?)(?= \[while running '|\Z)", re.DOTALL)
+_USER_ERROR = re.compile(
+    r"\bUserError: (.*?)(?= \[while running '|\n\nDuring handling of|\n\tat |\Z)", re.DOTALL
+)
 # Below this, starting workers costs more than they save.
 _SMALL = 4 << 20
 
