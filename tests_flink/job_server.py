@@ -1,8 +1,8 @@
 """Beam's Flink job server as one jar, fetched with Maven into a cache outside the checkout.
 
 The published `beam-runners-flink-<flink>-job-server` is the library `beam-runners-flink-<flink>` with its
-dependencies in one file. Maven fetches the library; a small jar then names all files in its `Class-Path`. That
-jar is what `flink_job_server_jar` takes:
+dependencies in one file. Maven fetches the library; a small jar then names all files in its `Class-Path`.
+That jar is what `flink_job_server_jar` takes:
 
     python -m tests_flink.job_server        prints where it is
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 
 from components.example_gen import example_gen
@@ -16,6 +17,7 @@ from components.log_simulator import LogSimulator
 from components.runner import run
 from components.transform import Transform, TransformParameters
 from rmtl_tf.config import DataConfig, SimulatorConfig, TransformConfig
+from rmtl_tf.data.beam_options import pipeline
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_tree
 from tests_flink.job_server import fetch
@@ -77,13 +79,16 @@ def test_flink_writes_the_bytes_that_a_local_run_writes(tmp_path, flink):
     assert report["rows_read"] > EVENTS / 2
 
 
-def test_an_error_of_a_worker_reaches_the_person(tmp_path, flink):
-    from rmtl_tf.data.beam_options import pipeline
+def test_processes_that_share_nothing_but_files_write_the_same_bytes(tmp_path):
+    options = ["runner=DirectRunner", "direct_running_mode=multi_processing", "direct_num_workers=2"]
+    local = _outputs(tmp_path / "local", [])
+    assert _outputs(tmp_path / "processes", [*options, f"temp_location={tmp_path / 'temp'}"]) == local
+    assert list((tmp_path / "temp").iterdir()) == []
 
+
+def test_an_error_of_a_worker_reaches_the_person(tmp_path, flink):
     def refuse(_):
         raise UserError("events.csv: no such thing. Mend it.")
-
-    import apache_beam as beam
 
     with (
         pytest.raises(UserError, match=r"^events\.csv: no such thing\. Mend it\.$"),

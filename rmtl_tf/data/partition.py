@@ -112,7 +112,10 @@ def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Dat
     again = ~events.select(pl.struct(values).is_first_distinct()).to_series()
     duplicates = _rows(events.filter(again), "duplicate row", "")
     events = assign_sessions(events.filter(~again), schema, config.session)
-    other = other_users(events, schema)
+    if config.session.by == "column":
+        other = other_users(events, schema)
+    else:  # sessions made by gap are of one user
+        other = pl.repeat(False, events.height, dtype=pl.Boolean, eager=True)
     strangers = _rows(events.filter(other), "second user in a session", schema.user)
     records, excluded = get_reader(config.dataset).to_records(events.filter(~other), schema)
     records = fill_context(order_records(records, schema), schema)
@@ -139,6 +142,7 @@ def _batches(
     context = [SESSION, LOOKAHEAD, *(feature.name for feature in schema.inputs if feature.context)]
     steps = [feature.name for feature in schema.inputs if not feature.context]
     steps += [schema.timestamp, *schema.labels, *feedback]
+    windows = windows.select({*context, *steps})
     for first in range(0, offsets.size - 1, _BATCH):
         part = offsets[first : first + _BATCH + 1]
         rows = windows.slice(int(part[0]), int(part[-1] - part[0]))

@@ -16,7 +16,6 @@ from typing import Any
 
 import polars as pl
 
-from rmtl_tf.data.datasets.base import SESSION
 from rmtl_tf.data.sessions import STEP
 from rmtl_tf.data.splits import SPLITS
 from rmtl_tf.schema import DataSchema
@@ -48,7 +47,8 @@ def tabulate(
         feedback: names of the feedback columns.
     """
     strings = [(f.name, f.name) for f in schema.inputs if f.kind == "categorical"]
-    lengths = records.group_by(SPLIT, SESSION).agg((pl.col(STEP).max() + 1).alias(_LENGTHS))
+    last = pl.col(STEP).shift(-1, fill_value=0) == 0
+    lengths = records.filter(last).select(SPLIT, (pl.col(STEP) + 1).alias(_LENGTHS))
     counts = [_count(records, name, name) for name, _ in strings]
     counts += [_count(records, label, label) for label in schema.labels]
     counts.append(_count(lengths, _LENGTHS, _LENGTHS))
