@@ -158,11 +158,13 @@ class Analysis:
     def add(self, columns: Mapping[str, Column]) -> None:
         """Adds N records: binary Arrow arrays for strings, numpy arrays for numbers and labels, each [N].
 
-        A context feature stands in every record of its session, so its frequencies weigh records.
+        A context feature stands in every record of its session, so its frequencies weigh records. Of several
+        values a record (a list array), each counts.
         """
         self.records += len(columns[next(iter(self.plan.labels.values()))])
         for name, counts in self.values.items():
-            counts.add([columns[name]])
+            column = columns[name]
+            counts.add([column.flatten() if pa.types.is_large_list(column.type) else column])
         for name, moments in self.moments.items():
             moments.add(number(columns[name], self.plan.numeric[name]).astype(np.float32))
         for task, label in self.plan.labels.items():
