@@ -8,7 +8,7 @@ that its events have.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -76,13 +76,22 @@ def read_side_table(directory: Path, keys: pl.Series) -> pl.DataFrame:
     return pl.concat(found) if found else pl.DataFrame()
 
 
-def left_join(records: pl.DataFrame, directory: Path, key: str, columns: Sequence[str]) -> pl.DataFrame:
-    """Adds `columns` of a table of which the first row of a key counts; null where the key has none."""
-    table = read_side_table(directory, records[key])
+def left_join(
+    records: pl.DataFrame, on: str, directory: Path, key: str, columns: Mapping[str, str]
+) -> pl.DataFrame:
+    """Adds columns of the first row whose `key` is the record's `on`; null where the table has none.
+
+    Args:
+        columns: name in the records -> name in the table.
+    """
+    table = read_side_table(directory, records[on].alias(key))
     if not table.width:
         return records.with_columns(pl.lit(None, pl.String).alias(name) for name in columns)
-    table = table.select(key, *columns).unique(subset=key, keep="first", maintain_order=True)
-    return records.join(table, on=key, how="left", maintain_order="left")
+    table = table.unique(subset=key, keep="first", maintain_order=True)
+    table = table.select(
+        pl.col(key).alias(on), *(pl.col(column).alias(name) for name, column in columns.items())
+    )
+    return records.join(table, on=on, how="left", maintain_order="left")
 
 
 def _scatter(
@@ -98,7 +107,7 @@ def _scatter(
         writers[name].write_table(table)
 
 
-def _batches(file: Path, columns: Sequence[str], header: Sequence[str], batch: int):
+def _batches(file: Path, columns: Sequence[str], header: Sequence[str], batch: int) -> Iterator[pl.DataFrame]:
     names = list(header) or read_header(file)
     for column in columns:
         if column not in names:
@@ -123,7 +132,7 @@ def _batches(file: Path, columns: Sequence[str], header: Sequence[str], batch: i
             ),
         ) as reader:
             for rows in reader:
-                yield pl.from_arrow(pa.Table.from_batches([rows]))
+                yield pl.DataFrame(pa.Table.from_batches([rows]))
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
             f"{file}: cannot be read as CSV to its end ({error}). Is the file complete?"

@@ -9,6 +9,7 @@ READERS = Registry(
     "data.dataset",
     {
         "deskdrop": "rmtl_tf.data.datasets.deskdrop:DESKDROP",
+        "kuairand": "rmtl_tf.data.datasets.kuairand:KUAIRAND",
         "retailrocket": "rmtl_tf.data.datasets.retailrocket:RETAILROCKET",
         "simulator": "rmtl_tf.data.datasets.table:SIMULATED",
         "table": "rmtl_tf.data.datasets.table:ANY_TABLE",

@@ -55,16 +55,16 @@ def test_quotes_gzip_a_byte_order_mark_and_files_without_a_header_are_read(tmp_p
 def test_a_join_takes_the_first_row_of_a_key_and_keeps_every_record_in_place(tmp_path):
     path = _write(tmp_path / "a.csv", ["b,2,second", "a,1,x", "b,1,first"])
     write_side_table([path], ("key", "time", "value"), "key", tmp_path / "t", sort=("time",))
-    records = pl.DataFrame({"key": ["b", "q", None, "a", "b"], "n": [1, 2, 3, 4, 5]})
-    joined = left_join(records, tmp_path / "t", "key", ["value"])
+    records = pl.DataFrame({"id": ["b", "q", None, "a", "b"], "n": [1, 2, 3, 4, 5]})
+    joined = left_join(records, "id", tmp_path / "t", "key", {"is": "value"})
     assert joined["n"].to_list() == [1, 2, 3, 4, 5]
-    assert joined["value"].to_list() == ["first", None, None, "x", "first"]
+    assert joined["is"].to_list() == ["first", None, None, "x", "first"]
 
 
 def test_a_table_without_rows_joins_as_missing_values(tmp_path):
     write_side_table([_write(tmp_path / "a.csv", [])], ("key", "value"), "key", tmp_path / "t")
-    joined = left_join(pl.DataFrame({"key": ["a"]}), tmp_path / "t", "key", ["value"])
-    assert joined["value"].to_list() == [None]
+    joined = left_join(pl.DataFrame({"id": ["a"]}), "id", tmp_path / "t", "key", {"is": "value"})
+    assert joined["is"].to_list() == [None]
 
 
 def test_a_missing_column_and_a_broken_file_are_named(tmp_path):
