@@ -112,14 +112,15 @@ def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Dat
     Blocks may come in any order: rows are put in the order of file and line first.
     """
     schema, config = plan.schema, plan.config
+    reader = get_reader(config.dataset)
     events = events.sort(FILE, LINE)
     values = [name for name in events.columns if name not in (FILE, LINE)]
-    again = ~events.select(pl.struct(values).is_first_distinct()).to_series()
+    again = ~events.select(pl.struct(values).is_first_distinct() | (not reader.drop_repeated)).to_series()
     duplicates = _rows(events.filter(again), "duplicate row", "")
     events = assign_sessions(events.filter(~again), schema, config.session)
     other = other_users(events, schema)
-    strangers = _rows(events.filter(other), "second user in a session", schema.user or "")
-    reader = get_reader(config.dataset)
+    user = schema.user if schema.user in events.columns else None
+    strangers = _rows(events.filter(other), "second user in a session", user or "")
     records, excluded = reader.to_records(events.filter(~other), schema, Path(plan.side))
     records = fill_context(order_records(records, schema), schema)
     records = add_feedback(records, config.feedback, schema)

@@ -8,6 +8,8 @@ from rmtl_tf.registry import Registry
 READERS = Registry(
     "data.dataset",
     {
+        "aliccp": "rmtl_tf.data.datasets.aliccp:ALICCP",
+        "aliexpress": "rmtl_tf.data.datasets.aliexpress:ALIEXPRESS",
         "deskdrop": "rmtl_tf.data.datasets.deskdrop:DESKDROP",
         "kuairand": "rmtl_tf.data.datasets.kuairand:KUAIRAND",
         "retailrocket": "rmtl_tf.data.datasets.retailrocket:RETAILROCKET",

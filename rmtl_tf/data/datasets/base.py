@@ -58,9 +58,11 @@ class Reader(ABC):
 
     Attributes:
         header: the names of the columns of files that have no header line; empty: the first line has them.
+        drop_repeated: whether a row equal to another one is that row once more, and goes to quarantine.
     """
 
     header: ClassVar[tuple[str, ...]] = ()
+    drop_repeated: ClassVar[bool] = True
 
     @abstractmethod
     def files(self, path: Path) -> list[Path]:

@@ -5,10 +5,11 @@ read where they are there: videos put in at random were shown between the others
 sessions. There is no session id: a session is a user's rows without a long gap. A label of a task with a
 parent is multiplied by the parent's (METHOD 10: long_view or is_like, times is_click).
 
-`user_features_*.csv`, `video_features_basic_*.csv` and `video_features_statistic_*.csv` are joined as far as
-the schema asks for their columns (the statistics' as `statistic_<column>`). They must be of the logs' version,
-as their names say it (1k, pure, 27k): the versions number users and videos differently. These tables have no times; the statistics count what happened
-over the whole time of the logs, test split included, so a model with them knows some of the future.
+`user_features_*.csv`, `video_features_basic_*.csv` and `video_features_statistic_*.csv` are joined as far
+as the schema asks for their columns (the statistics' as `statistic_<column>`). They must be of the logs'
+version, as their names say it (1k, pure, 27k): the versions number users and videos differently. These
+tables have no times; the statistics count what happened over the whole time of the logs, test split
+included, so a model with them knows some of the future.
 
 Of the log itself only `tab`, `duration_ms` and `is_rand` may be features: everything else is known after the
 record.

@@ -165,7 +165,7 @@ def test_real_user_features_join_as_in_the_published_joined_rows(tmp_path):
 
 
 def test_the_real_sample_becomes_sessions_with_several_tags(tmp_path):
-    """41,828 real rows and real tables. Those are of another version, renamed here: their values are noise."""
+    """41,828 real rows and real tables. Those are of another version, renamed here: noise as features."""
     folder = tmp_path / "logs"
     folder.mkdir()
     shutil.copy(SHARED / "log_standard_sample_27k.csv", folder / "log_standard_sample_pure.csv")
