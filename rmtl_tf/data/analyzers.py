@@ -190,7 +190,8 @@ def fit(analysis: Analysis, schema: DataSchema, config: TransformConfig) -> Tran
     for feature in schema.inputs:
         if feature.kind == "categorical":
             vocabulary = _vocabulary(analysis.values[feature.name], config)
-            features.append(Categorical(feature.name, vocabulary, feature.name in (schema.user, schema.item)))
+            is_id = feature.name in (schema.user, schema.item)
+            features.append(Categorical(feature.name, vocabulary, is_id, feature.max_values))
         else:
             features.append(_numeric(analysis, feature.name))
     if PAST_RECORDS in analysis.moments:

@@ -90,7 +90,8 @@ def history_of(
 
 
 def _steps(schema: DataSchema) -> tuple[str, ...]:
-    return tuple(feature.name for feature in schema.inputs if not feature.context)
+    """Step features with one value: a list of lists is no input of a request."""
+    return tuple(feature.name for feature in schema.inputs if not (feature.context or feature.multivalued))
 
 
 def _tasks(feedback: FeedbackConfig, schema: DataSchema) -> tuple[HistoryTask, ...]:

@@ -111,7 +111,7 @@ class _TransformShard(beam.DoFn):
 
 def _examples(records: Records, inputs: Mapping[str, np.ndarray], graph: TransformGraph) -> pa.RecordBatch:
     """One row per window: `session_id`, `lookahead`, and timestamp, labels (with their times, where there
-    are any) and inputs of its T records."""
+    are any) and inputs of its T records; T * M ids where a record has M."""
     single = pa.array(np.arange(len(records.steps) + 1))
     offsets = pa.array(np.concatenate([[0], np.cumsum(records.steps)]))
     lists = {
@@ -121,7 +121,8 @@ def _examples(records: Records, inputs: Mapping[str, np.ndarray], graph: Transfo
     times = [label_time(label) for label in graph.labels if label_time(label) in records.columns]
     passed = {name: records.columns[name] for name in (graph.timestamp, *graph.labels, *times)}
     for name, values in {**passed, **inputs}.items():
-        lists[name] = pa.LargeListArray.from_arrays(offsets, pa.array(values))
+        ends = offsets if values.ndim == 1 else pa.array(offsets.to_numpy() * values.shape[1])
+        lists[name] = pa.LargeListArray.from_arrays(ends, pa.array(values.ravel()))
     return pa.record_batch(lists)
 
 
