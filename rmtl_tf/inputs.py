@@ -196,10 +196,9 @@ class Batcher:
         self._history = None if table.history is None else HistoryGatherer(table.history, self._features)
 
     def batches(self, plan: np.ndarray) -> tf.data.Dataset:
-        """Batches in the order of `plan` [batches, N], as dicts: `features` {name: [N]} (of several
-        ids [N, M], of a history [N, H]), `labels` [N, K], `mask` [N] (0 for padding and look-ahead rows),
-        `next` [N] (position in the
-        batch of the next state), `done` [N], `session_length` [N], and the extras."""
+        """Batches in the order of `plan` [batches, N], as dicts: `features` {name: [N]} (of several ids
+        [N, M], of a history [N, H]), `labels` [N, K], `mask` [N] (0 for padding and look-ahead rows), `next`
+        [N] (position in the batch of the next state), `done` [N], `session_length` [N], and the extras."""
         dataset = tf.data.Dataset.from_tensor_slices(plan)
         dataset = dataset.map(self._gather, num_parallel_calls=2, deterministic=True)
         options = tf.data.Options()

@@ -35,6 +35,11 @@ def history_spec(config: HistoryConfig, feedback: FeedbackConfig, schema: DataSc
     if config.encoder == "none":
         return None
     inputs, tasks = _steps(schema), _tasks(feedback, schema)
+    if schema.item is None:
+        raise UserError(
+            "model.history: expected an item for every record, but no feature of the schema has the tag 'item'."
+            " Tag one, or set model.history.encoder=none."
+        )
     if schema.item not in inputs:
         raise UserError(
             f"model.history: expected an item for every record, but the schema tags {schema.item!r} as "

@@ -206,8 +206,8 @@ def _describe_labels(labels: list[Profile], draft: _Draft) -> None:
     draft.lines.append("")
     names = ", ".join(label.name for label in labels)
     draft.decide(
-        f"Which of {names} are tasks? Remove the others; none of them may be an input, as they are known only "
-        "after the record."
+        f"Which of {names} are tasks? Remove the others; none of them may be an input, as they are known "
+        "only after the record."
     )
     for place, label in enumerate(labels):
         above = [(other.name, _ones(other)) for other in labels[:place]]

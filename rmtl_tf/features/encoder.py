@@ -117,7 +117,7 @@ class RawEncoder(tf.Module):
         return tf.cast(self._tables[feature.name].lookup(values), tf.int32)
 
     def _several_ids(self, feature: Categorical, values: tf.Tensor) -> tf.Tensor:
-        """Lists [N, L] -> ids [N, L + 1]: of the first M values that are not empty; 0, or 1 if there is none."""
+        """Lists [N, L] -> ids [N, L + 1] of the first M values that are not empty; 1 where there is none."""
         # One more column, so that there is a place for the 1 where L is 0.
         values = tf.pad(values, [[0, 0], [0, 1]], constant_values="")
         there = tf.not_equal(values, "")

@@ -78,11 +78,11 @@ class InputSpec:
     """The inputs of a backbone: a dict of [N] tensors, one entry for each name here.
 
     Attributes:
-        categorical: (name, number of ids) of each id input, int32 [N]. Id 0 is padding, 1 unknown. numeric:
-        name of each float32 [N] input, standardised. ids: the categorical inputs that identify a user or an
-        item; id dropout applies to them. several: (name, M) of the categorical inputs with several ids a
-        record, [N, M], 0 where there are fewer. history: the [N, H] inputs beside them; None: the state
-        does not look back.
+        categorical: (name, number of ids) of each id input, int32 [N]. Id 0 is padding, 1 unknown.
+        numeric: name of each float32 [N] input, standardised.
+        ids: the categorical inputs that identify a user or an item; id dropout applies to them.
+        history: the [N, H] inputs beside them; None: the state does not look back.
+        several: (name, M) of the categorical inputs with M ids a record, [N, M], 0 where there are fewer.
     """
 
     categorical: tuple[tuple[str, int], ...]
@@ -128,15 +128,13 @@ def check_spec(spec: InputSpec) -> None:
         raise UserError(
             f"input spec, ids: {sorted(strangers)} are no categorical inputs. Name only these: {names}."
         )
-    several = [name for name, _ in spec.several]
-    looked_back = spec.history.inputs if spec.history is not None else ()
-    if wrong := set(several) - {name for name, _ in spec.categorical} | set(several) & {
-        *spec.ids,
-        *looked_back,
-    }:
-        raise UserError(
-            f"input spec, several: {sorted(wrong)} must be categorical, neither ids nor in the history."
-        )
+    single = {*spec.ids, *(spec.history.inputs if spec.history is not None else ())}
+    for name, _ in spec.several:
+        if name not in dict(spec.categorical) or name in single:
+            raise UserError(
+                f"input spec, {name!r}: several ids can only be of a categorical input that is no user or "
+                "item id and not in the history."
+            )
     if spec.history is not None:
         _check_history(spec.history, names, dict(spec.categorical))
 

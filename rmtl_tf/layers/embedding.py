@@ -154,7 +154,7 @@ class FieldEmbedding(keras.layers.Layer):
 
     def _fields(self, inputs: Mapping[str, Any]) -> Any:
         """The categorical fields [N, fields, D] in the order of the spec."""
-        several = {name for name, _ in self.spec.several}
+        several = [name for name, _ in self.spec.several]
         single = [name for name in self._rows if name not in several]
         if not several:
             return self._embed(inputs, single)
