@@ -37,7 +37,7 @@ def history_spec(config: HistoryConfig, feedback: FeedbackConfig, schema: DataSc
     inputs, tasks = _steps(schema), _tasks(feedback, schema)
     if schema.item is None:
         raise UserError(
-            "model.history: expected an item for every record, but no feature of the schema has the tag 'item'."
+            "model.history: expected an item for every record, but the schema tags no feature 'item'."
             " Tag one, or set model.history.encoder=none."
         )
     if schema.item not in inputs:

@@ -55,7 +55,7 @@ def item_of_the_session(schema):
     ("schema", "message"),
     [
         (item_of_the_session(SCHEMA), "tags 'item' as 'context'"),
-        (replace(SCHEMA, item=None), "no feature of the schema has the tag 'item'"),
+        (replace(SCHEMA, item=None), "tags no feature 'item'"),
         (
             replace(SCHEMA, features=(*SCHEMA.features, Feature("click", "numeric"))),
             "'history_click'. Rename",
