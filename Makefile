@@ -22,8 +22,8 @@ $(STAMP): requirements.txt
 run: $(STAMP)  ## the whole pipeline on the built-in simulator's logs
 	$(BIN)/python pipeline.py run --config configs/simulator.yaml
 
-test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the whole test suite, on two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-flink: $(STAMP)  ## ExampleGen and Transform on Apache Flink (Java 17, Maven): the same bytes
 	$(BIN)/python -m pytest tests_flink

@@ -16,6 +16,7 @@ import pyarrow as pa
 from rmtl_tf.data.segments import copy_segments, windows
 
 _LENGTHED = {1: 0x0A, 2: 0x12, 3: 0x1A}  # field -> its tag
+_ARROW = {"bytes": pa.large_binary(), "float": pa.float32(), "int": pa.int64()}
 _KINDS = {0x0A: "bytes", 0x12: "float", 0x1A: "int"}
 
 
@@ -44,8 +45,8 @@ def columns(data: np.ndarray, bounds: np.ndarray, types: Mapping[str, str]) -> p
         types: feature -> `bytes`, `int` or `float`.
 
     Returns:
-        Large lists of large_binary, int64 or float32; None where the Examples are of another form, or lack
-        one of the features.
+        Large lists of large_binary, int64 or float32, null for a feature that no Example has; None where the
+        Examples are of another form.
     """
     if not len(bounds):
         return None
@@ -58,7 +59,7 @@ def columns(data: np.ndarray, bounds: np.ndarray, types: Mapping[str, str]) -> p
 def _columns(data: np.ndarray, bounds: np.ndarray, types: Mapping[str, str]) -> pa.RecordBatch:
     features = _features(data[bounds[0, 0] : bounds[0, 1]].tobytes())
     kinds = {feature.name: feature.kind for feature in features}
-    _require(all(kinds.get(name) == kind for name, kind in types.items()))
+    _require(all(kinds.get(name, kind) == kind for name, kind in types.items()))
     at, end = _message(data, bounds[:, 0], bounds[:, 1], _LENGTHED[1])
     found = {}
     for feature in features:
@@ -67,7 +68,8 @@ def _columns(data: np.ndarray, bounds: np.ndarray, types: Mapping[str, str]) -> 
         if feature.name in types:
             found[feature.name] = _READ[feature.kind](data, begin, stop)
     _require((at == end).all())
-    return pa.record_batch({name: found[name] for name in types})
+    absent = {kind: pa.nulls(len(bounds), pa.large_list(values)) for kind, values in _ARROW.items()}
+    return pa.record_batch({name: found.get(name, absent[kind]) for name, kind in types.items()})
 
 
 def _values_of(data: np.ndarray, at: np.ndarray, end: np.ndarray, feature: _Feature) -> np.ndarray:

@@ -95,13 +95,17 @@ def ingest(
     Raises:
         UserError: no files, a missing column, too many bad rows, an empty split, a task with one class.
     """
-    paths = get_reader(config.dataset).files(source)
+    reader = get_reader(config.dataset)
+    paths = reader.files(source)
     names, places = tuple(path.name for path in paths), tuple(str(path.resolve()) for path in paths)
-    plan = Plan(names, places, config, schema, block_size, input_bytes(paths), span_size)
-    plan.check()
-    check_headers(plan)
     with tempfile.TemporaryDirectory(dir=statistics, prefix=".work-") as local:
-        work = beam_options.work_folder(options, str(Path(local).resolve()))
+        side = Path(local).resolve() / "side"
+        plan = Plan(names, places, config, schema, block_size, str(side), input_bytes(paths), span_size)
+        plan.check()
+        check_headers(plan)
+        side.mkdir()
+        reader.prepare(source, side, schema)
+        work = beam_options.work_folder(options, str(Path(local).resolve() / "work"))
         try:
             results = _run(plan, str(examples.resolve()), work, options)
         finally:
@@ -115,8 +119,9 @@ def check_headers(plan: Plan) -> None:
     Raises:
         UserError: names the file, the missing column and the nearest of those there.
     """
+    given = get_reader(plan.config.dataset).header
     for path in plan.paths:
-        header = read_names(Path(path))
+        header = list(given) or read_names(Path(path))
         for column in plan.columns:
             if column.source not in header:
                 raise UserError(
@@ -201,8 +206,9 @@ def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
     """A part of a file -> (partition, piece) of its events; tagged: bad rows, number of rows, errors."""
     columns, rows = plan.columns, 0
     file, order = span.file, (span.file, span.number)
+    header = get_reader(plan.config.dataset).header
     wanted = [column.source for column in columns]
-    blocks = read_span(Path(plan.paths[file]), span, wanted, plan.block_size)
+    blocks = read_span(Path(plan.paths[file]), span, wanted, plan.block_size, header)
     bar = tqdm(desc=f"reading {plan.names[file]}", unit=" rows", unit_scale=True, disable=None, leave=False)
     try:
         for number, block in enumerate(blocks):

@@ -88,6 +88,7 @@ def read_blocks(
     path: Path,
     columns: Sequence[str],
     block_size: int = BLOCK_SIZE,
+    header: Sequence[str] = (),
     *,
     begin: int = 0,
     end: int | None = None,
@@ -96,21 +97,20 @@ def read_blocks(
     """The rows of a CSV file whose header has every one of `columns`.
 
     Args:
-        begin, end: the bytes to read (`spans.py`); from 0 on they begin with the header. Not of a compressed
-            file.
+        header: the names of the columns where the first line is a row.
+        begin, end: the bytes to read (`spans.py`), the first line among them at 0. Not of a compressed file.
         line: the number of the line that begins at `begin`.
 
     Raises:
         UserError: the file ends in the middle of its compressed data.
     """
-    header = read_header(path)
-    parser = _Parser(tuple(header), tuple(columns))
+    parser = _Parser(tuple(header or read_header(path)), tuple(columns))
     carry, number = b"", line
     try:
         with _open(path) as stream:
             if begin:
                 stream.seek(begin)
-            else:
+            elif not header:
                 begin, number = len(stream.readline()), line + 1
             left = None if end is None else end - begin
             final = False

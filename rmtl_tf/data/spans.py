@@ -82,15 +82,19 @@ def number_lines(settled: Sequence[tuple[Span, int]]) -> list[Span]:
     ]
 
 
-def read_span(path: Path, span: Span, columns: Sequence[str], block_size: int) -> Iterator[Block]:
-    """The rows of a settled and numbered part, in blocks.
+def read_span(
+    path: Path, span: Span, columns: Sequence[str], block_size: int, header: Sequence[str] = ()
+) -> Iterator[Block]:
+    """The rows of a settled and numbered part, in blocks; `header` names the columns where no line does.
 
     Raises:
         UserError: the file cannot be read to its end.
     """
     if parquet.is_parquet(path):
         return parquet.read_blocks(path, columns, span.begin, span.end or 0, span.line)
-    return lines.read_blocks(path, columns, block_size, begin=span.begin, end=span.end, line=span.line)
+    return lines.read_blocks(
+        path, columns, block_size, header, begin=span.begin, end=span.end, line=span.line
+    )
 
 
 def input_bytes(paths: Sequence[Path]) -> int:

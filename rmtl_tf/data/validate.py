@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from rmtl_tf.data.datasets.base import FILE, LINE, Column
+from rmtl_tf.data.multivalued import split_values
 from rmtl_tf.data.quarantine import quarantine
 
 # Whole seconds after 1970-01-01 and before 2100: 0 stands for "missing", milliseconds lie beyond.
@@ -97,7 +98,9 @@ def _is_plain(column: Column, raw: pl.Series) -> pl.Expr:
     value, plain = pl.col(column.name), pl.lit(not raw.dtype.is_float())
     if column.dtype == "string":
         plain = ~value.str.contains(_CONTROL)
-        if column.values:
+        if column.values and column.separator:
+            plain &= _known_values(value, column)
+        elif column.values:
             plain &= value.is_in(column.values)
     elif column.dtype == "timestamp":
         plain &= value.is_between(EARLIEST, LATEST)
@@ -134,7 +137,9 @@ def _checks(column: Column) -> list[_Check]:
     if column.dtype == "string":
         # Vocabulary files have one value a line.
         checks.append(("control character", text.str.contains(_CONTROL)))
-        if column.values:
+        if column.values and column.separator:
+            checks.append(("value not allowed", given & ~_known_values(text, column)))
+        elif column.values:
             checks.append(("value not allowed", given & ~text.is_in(column.values)))
     elif column.dtype == "label":
         checks.append(("unknown label value", given & ~text.is_in(list(_LABELS))))
@@ -149,6 +154,11 @@ def _checks(column: Column) -> list[_Check]:
         checks.append(("number not finite", ~number.is_finite()))
         checks.append(("number out of range", ~number.is_between(*_bounds(column))))
     return [_Check(reason, column, fails) for reason, fails in checks]
+
+
+def _known_values(text: pl.Expr, column: Column) -> pl.Expr:
+    """Whether all of several values are allowed."""
+    return split_values(text, column.separator).list.eval(pl.element().is_in(column.values)).list.all()
 
 
 def _bounds(column: Column) -> tuple[float, float]:

@@ -90,9 +90,13 @@ def test_examples_of_another_form_are_not_read_rather_than_misread(second):
     assert columns(*_laid([first, second]), {"a": "int", "b": "bytes"}) is None
 
 
-@pytest.mark.parametrize("types", [{"a": "float"}, {"q": "int"}])
-def test_features_that_are_not_there_are_not_read(types):
-    assert columns(*_laid([_example(a=[1])]), types) is None
+def test_a_feature_of_another_type_is_not_read_and_one_that_none_has_is_null():
+    example = _example(a=[1])
+    assert columns(*_laid([example]), {"a": "float"}) is None
+    found = columns(*_laid([example] * 2), {"q": "bytes", "a": "int"})
+    assert found is not None
+    assert found.to_pydict() == {"q": [None, None], "a": [[1], [1]]}
+    assert found.schema.field("q").type == pa.large_list(pa.large_binary())
 
 
 @settings(max_examples=300)
