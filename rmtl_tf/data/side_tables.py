@@ -72,7 +72,10 @@ def read_side_table(directory: Path, keys: pl.Series) -> pl.DataFrame:
     """
     paths = sorted(directory.glob("*.parquet"))
     wanted = keys.drop_nulls().unique().to_frame().lazy()
-    found = [pl.scan_parquet(path).join(wanted, on=keys.name, how="semi").collect() for path in paths]
+    tables = (pl.scan_parquet(path) for path in paths)
+    found = [
+        table.join(wanted, on=keys.name, how="semi", maintain_order="left").collect() for table in tables
+    ]
     return pl.concat(found) if found else pl.DataFrame()
 
 
