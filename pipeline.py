@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -33,20 +34,41 @@ examples:
   real logs; any field of the configuration can be set by its path:
     python pipeline.py run --config configs/deskdrop.yaml --set data.path=FOLDER
     python pipeline.py run --config configs/simulator.yaml --set training.batch_size=1024 model.backbone=mmoe
+  ExampleGen and Transform on another Beam runner; the same bytes come out:
+    python pipeline.py run --config configs/simulator.yaml --beam runner=FlinkRunner parallelism=2
   what ran, what was cached, where the artifacts are:
     python pipeline.py status --config configs/simulator.yaml
   take the newest pushed model back:
     python pipeline.py rollback --config configs/simulator.yaml
+  a first draft of a schema for your own table:
+    python pipeline.py infer-schema FILE -o data_schemas/NAME.pbtxt
 
 A run skips every step whose inputs, parameters and source did not change, and goes on where a
 stopped run was. Results are below runs/<name> (root: in the configuration).
 """
 
+INFER_SCHEMA = """\
+Reads a sample of a CSV (.gz too) or Parquet table and drafts the schema that a run needs: which columns are
+user, item, session, time (seconds to nanoseconds) and labels, what only happens after what (parents), which
+are numbers, categories or several values, and their bounds. It guesses from names and values, so read the
+numbered comments at the top of the draft: each is a decision that only someone who knows the data can make.
+The most important one: a column that is known only after the item was shown must not stay an input.
+
+  draft it          python pipeline.py infer-schema day1.csv -o data_schemas/shop.pbtxt
+  decide, edit      data_schemas/shop.pbtxt; docs/data.md says what the tags mean
+  configure         configs/shop.yaml: data: {dataset: table, path: FOLDER, schema: data_schemas/shop.pbtxt}
+  run               python pipeline.py run --config configs/shop.yaml
+"""
+
 logger = logging.getLogger("pipeline")
 
 
-def create_pipeline(config: RunConfig) -> list[Component]:
-    """The components of a run, in order; simulates the logs where `data.path` is not given."""
+def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Component]:
+    """The components of a run, in order; simulates the logs where `data.path` is not given.
+
+    Args:
+        beam: `KEY=VALUE` options of the Beam runner that ExampleGen and Transform work on.
+    """
     data, schema = config.data, config.data.data_schema
     serving = str(config.serving_directory)
     components: list[Component] = []
@@ -55,7 +77,7 @@ def create_pipeline(config: RunConfig) -> list[Component]:
         simulator = LogSimulator(data.simulate)
         components.append(simulator)
         logs = simulator.outputs["logs"]
-    examples = example_gen(data, logs)
+    examples = example_gen(data, logs, beam)
     artifacts = dict(examples.outputs)
 
     def take(cls: type[Component], parameters) -> Component:
@@ -67,7 +89,10 @@ def create_pipeline(config: RunConfig) -> list[Component]:
         *components,
         examples,
         take(
-            Transform, TransformParameters(transform=config.transform, feedback=data.feedback, schema=schema)
+            Transform,
+            TransformParameters(
+                transform=config.transform, feedback=data.feedback, schema=schema, beam=tuple(beam)
+            ),
         ),
         take(
             Trainer,
@@ -101,7 +126,11 @@ def create_pipeline(config: RunConfig) -> list[Component]:
 
 def run_command(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config, arguments.set)
-    results = run(create_pipeline(config), config.pipeline_root, name=config.name)
+    if arguments.beam:
+        from rmtl_tf.data.beam_options import parse
+
+        parse(arguments.beam)
+    results = run(create_pipeline(config, arguments.beam), config.pipeline_root, name=config.name)
     artifacts = {key: path for result in results for key, path in result.outputs.items()}
     print(summary.run_summary(artifacts, config.name))
 
@@ -121,12 +150,26 @@ def rollback_command(arguments: argparse.Namespace) -> None:
     print(f"Version {back} is taken back; TF Serving serves version {now} of {directory}.")
 
 
+def infer_schema_command(arguments: argparse.Namespace) -> None:
+    from rmtl_tf.data.infer_schema import draft_schema
+
+    text = draft_schema(arguments.file, arguments.rows)
+    if arguments.output is None:
+        print(text, end="")
+        return
+    if arguments.output.exists():
+        raise UserError(f"{arguments.output} is there already. Give another file, or remove it first.")
+    arguments.output.write_text(text, encoding="utf-8")
+    decisions = len(re.findall(r"^#  \d+\. ", text, re.MULTILINE))
+    print(f"Drafted {summary.shown(arguments.output)}: {decisions} decisions stand at its top.")
+
+
 def parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="pipeline.py", description=__doc__, epilog=EXAMPLES, formatter_class=form
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="{run,status,rollback}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{run,status,rollback,infer-schema}")
 
     def add(name: str, text: str, command) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
@@ -146,6 +189,14 @@ def parser() -> argparse.ArgumentParser:
     of_run.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="configuration, see configs/"
     )
+    of_run.add_argument(
+        "--beam",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="options of Beam for ExampleGen and Transform, its runner first of all (docs/beam.md)",
+    )
     of_status = add("status", "steps, cache hits, durations, artifacts and pushed versions", status_command)
     where = of_status.add_mutually_exclusive_group(required=True)
     where.add_argument("--config", type=Path, metavar="FILE", help="configuration of the run")
@@ -154,7 +205,26 @@ def parser() -> argparse.ArgumentParser:
     of_rollback.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
     )
+    of_schema = commands.add_parser(
+        "infer-schema",
+        help="draft a data schema from a sample of a table",
+        description=INFER_SCHEMA,
+        formatter_class=form,
+    )
+    of_schema.set_defaults(command=infer_schema_command)
+    of_schema.add_argument("file", type=Path, metavar="FILE", help="CSV (with a header) or Parquet file")
+    of_schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write; default: print")
+    of_schema.add_argument(
+        "--rows", type=_positive, default=200_000, help="rows to look at (default: 200000)"
+    )
+    of_schema.add_argument("--debug", action="store_true", help="the traceback of an error")
     return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of rows above 0, received {text}")
+    return int(text)
 
 
 def set_up_logging(debug: bool) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
+
+from pydantic import Field
 
 from components.base import EXAMPLE_STATISTICS, EXAMPLES, RAW_LOGS, Component, Output
 from rmtl_tf.config import DataConfig, SimulatorConfig, Strict
@@ -16,11 +18,12 @@ class ExampleGenParameters(Strict):
     """How the logs are read and cut. `data.simulate` plays no part: what it says is in the logs."""
 
     data: DataConfig
+    beam: tuple[str, ...] = Field((), exclude=True, description="Beam's options; no part of the step's key")
 
     @classmethod
-    def of(cls, data: DataConfig) -> ExampleGenParameters:
+    def of(cls, data: DataConfig, beam: Sequence[str] = ()) -> ExampleGenParameters:
         """The parameters for a run's data section, without what only the simulator reads."""
-        return cls(data=data.model_copy(update={"simulate": SimulatorConfig()}))
+        return cls(data=data.model_copy(update={"simulate": SimulatorConfig()}), beam=tuple(beam))
 
 
 class ExampleGen(Component):
@@ -34,6 +37,7 @@ class ExampleGen(Component):
     def external(inputs: Mapping[str, Path], parameters: ExampleGenParameters) -> dict[str, str]:
         """Digests of the schema, and of the raw files where they are no input."""
         from rmtl_tf.data.datasets import get_reader
+        from rmtl_tf.schema import read_schema
 
         schema = Path(parameters.data.data_schema)
         if not schema.is_file():
@@ -42,7 +46,8 @@ class ExampleGen(Component):
             )
         digests = {"schema": digest_file(schema)}
         if "logs" not in inputs:
-            files = get_reader(parameters.data.dataset).files(_source(inputs, parameters))
+            reader, source = get_reader(parameters.data.dataset), _source(inputs, parameters)
+            files = [*reader.files(source), *reader.side_files(source, read_schema(schema))]
             digests |= {f"file {file.name}": digest_file(file) for file in files}
         return digests
 
@@ -54,8 +59,14 @@ class ExampleGen(Component):
         from rmtl_tf.schema import read_schema
 
         data = parameters.data
-        source = _source(inputs, parameters)
-        ingest(source, outputs["examples"], outputs["statistics"], data, read_schema(data.data_schema))
+        ingest(
+            _source(inputs, parameters),
+            outputs["examples"],
+            outputs["statistics"],
+            data,
+            read_schema(data.data_schema),
+            options=parameters.beam,
+        )
 
 
 class FileExampleGen(ExampleGen):
@@ -68,9 +79,13 @@ class FileExampleGen(ExampleGen):
         return ExampleGen.__name__
 
 
-def example_gen(data: DataConfig, logs: Output | None = None) -> ExampleGen:
-    """The step for a run's data section: from `logs` where they are simulated, else from `data.path`."""
-    parameters = ExampleGenParameters.of(data)
+def example_gen(data: DataConfig, logs: Output | None = None, beam: Sequence[str] = ()) -> ExampleGen:
+    """The step for a run's data section: from `logs` where they are simulated, else from `data.path`.
+
+    Args:
+        beam: `KEY=VALUE` options for Beam.
+    """
+    parameters = ExampleGenParameters.of(data, beam)
     return FileExampleGen(parameters) if logs is None else ExampleGen(parameters, {"logs": logs})
 
 

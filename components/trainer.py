@@ -134,6 +134,7 @@ def _export(
             "tasks": tasks,
             "arm": arm,
             "inputs": graph.raw,
+            "lists": graph.several,
             "history": {
                 "lists": history_types(graph, history),
                 "length": 0 if history is None else history.length,

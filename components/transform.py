@@ -20,6 +20,7 @@ class TransformParameters(Strict):
     transform: TransformConfig
     feedback: FeedbackConfig = Field(description="as ExampleGen has it")
     data_schema: str = Field(alias="schema", description="schema file of the data set")
+    beam: tuple[str, ...] = Field((), exclude=True, description="Beam's options; no part of the step's key")
 
 
 class Transform(Component):
@@ -44,13 +45,14 @@ class Transform(Component):
 
         schema = read_schema(parameters.data_schema)
         feedback = feedback_columns(parameters.feedback, schema)
-        graph = analyze(
+        analyze(
             split_dir(inputs["examples"], "train"),
             schema,
             feedback,
             parameters.transform,
             outputs["transform_graph"],
+            parameters.beam,
         )
         raw, transformed = inputs["examples"], outputs["transformed"]
         splits = {split_dir(raw, split): split_dir(transformed, split) for split in SPLITS}
-        transform(splits, schema, feedback, graph)
+        transform(splits, schema, feedback, outputs["transform_graph"], parameters.beam)

@@ -28,7 +28,7 @@ class RecordTable:
     """The records of a split, R rows, windows of a session one after another in time order.
 
     Attributes:
-        features: model input -> [R] int32 or float32.
+        features: model input -> [R] int32 or float32, or [R, M] int32 where a record has several ids.
         labels: [R, K] float32.
         timestamp: [R] int64, seconds.
         session: [R] int32, number of the session; windows of one session share it.
@@ -69,6 +69,7 @@ def read_table(split: Path, spec: InputSpec, labels: Sequence[str], timestamp: s
     columns: dict[str, list[np.ndarray]] = {}
     lengths: list[np.ndarray] = []
     times = [label_time(task.label) for task in spec.history.tasks] if spec.history else []
+    several = dict(spec.several)
     for parsed in _parse(files, spec, [*labels, *times], timestamp):
         rows = parsed[timestamp].row_lengths().numpy()
         lengths.append(rows)
@@ -76,7 +77,7 @@ def read_table(split: Path, spec: InputSpec, labels: Sequence[str], timestamp: s
             if name in times and not len(value.flat_values):  # the reader gives no times of this label
                 value = parsed[timestamp]
             if isinstance(value, tf.RaggedTensor):
-                if not np.array_equal(value.row_lengths().numpy(), rows):
+                if not np.array_equal(value.row_lengths().numpy(), rows * several.get(name, 1)):
                     raise UserError(f"{split}: {name!r} has another number of steps than {timestamp!r}.")
                 value = value.flat_values
             columns.setdefault(name, []).append(value.numpy())
@@ -116,6 +117,7 @@ def _assemble(
     session = np.repeat(session_of_window, lengths).astype(np.int32)
     length = np.bincount(session, weights=~lookahead)
     features = {name: flat[name].astype(np.int32) for name, _ in spec.categorical}
+    features |= {name: features[name].reshape(-1, most) for name, most in spec.several}
     features |= {name: flat[name].astype(np.float32) for name in spec.numeric}
     history = None
     if spec.history is not None:
@@ -194,9 +196,9 @@ class Batcher:
         self._history = None if table.history is None else HistoryGatherer(table.history, self._features)
 
     def batches(self, plan: np.ndarray) -> tf.data.Dataset:
-        """Batches in the order of `plan` [batches, N], as dicts: `features` {name: [N]} (of a history
-        [N, H]), `labels` [N, K], `mask` [N] (0 for padding and look-ahead rows), `next` [N] (position in the
-        batch of the next state), `done` [N], `session_length` [N], and the extras."""
+        """Batches in the order of `plan` [batches, N], as dicts: `features` {name: [N]} (of several ids
+        [N, M], of a history [N, H]), `labels` [N, K], `mask` [N] (0 for padding and look-ahead rows), `next`
+        [N] (position in the batch of the next state), `done` [N], `session_length` [N], and the extras."""
         dataset = tf.data.Dataset.from_tensor_slices(plan)
         dataset = dataset.map(self._gather, num_parallel_calls=2, deterministic=True)
         options = tf.data.Options()

@@ -35,6 +35,11 @@ def history_spec(config: HistoryConfig, feedback: FeedbackConfig, schema: DataSc
     if config.encoder == "none":
         return None
     inputs, tasks = _steps(schema), _tasks(feedback, schema)
+    if schema.item is None:
+        raise UserError(
+            "model.history: expected an item for every record, but the schema tags no feature 'item'."
+            " Tag one, or set model.history.encoder=none."
+        )
     if schema.item not in inputs:
         raise UserError(
             f"model.history: expected an item for every record, but the schema tags {schema.item!r} as "
@@ -90,7 +95,8 @@ def history_of(
 
 
 def _steps(schema: DataSchema) -> tuple[str, ...]:
-    return tuple(feature.name for feature in schema.inputs if not feature.context)
+    """Step features with one value: a list of lists is no input of a request."""
+    return tuple(feature.name for feature in schema.inputs if not (feature.context or feature.multivalued))
 
 
 def _tasks(feedback: FeedbackConfig, schema: DataSchema) -> tuple[HistoryTask, ...]:

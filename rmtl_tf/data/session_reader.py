@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from rmtl_tf.data.datasets.base import label_time
-from rmtl_tf.data.records import FeatureType, read_examples
+from rmtl_tf.data.multivalued import lengths_name
+from rmtl_tf.data.records import FeatureType, read_shard
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import Column
 from rmtl_tf.schema import DataSchema
 
 SESSION_ID = "session_id"
 LOOKAHEAD = "lookahead"
-
-_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class Records:
         session_id: binary [B].
         lookahead: int64 [B]: 1 where the last record only shows the next state.
         steps: int64 [B], the number of records of each window, look-ahead included; they sum to N.
-        columns: [N] values by column name: binary Arrow arrays, or int64 or float32 numpy arrays; with
-            `label_time(label)` where the data set gives it.
+        columns: [N] values by column name: binary Arrow arrays (lists of them where a feature has several
+            values), or int64 or float32 numpy arrays; with `label_time(label)` where the data set gives it.
     """
 
     session_id: pa.Array
@@ -69,6 +67,8 @@ class SessionReader:
         self._times = {label_time(label) for label in schema.labels}
         self._types = types | dict.fromkeys(feedback, "float") | dict.fromkeys(sorted(self._times), "int")
         self._context = {feature.name for feature in schema.inputs if feature.context}
+        self._several = {feature.name for feature in schema.inputs if feature.multivalued}
+        self._lengths: dict[str, FeatureType] = dict.fromkeys(map(lengths_name, self._several), "int")
         self._timestamp = schema.timestamp
 
     def read(self, path: str | Path) -> Iterator[Records]:
@@ -76,12 +76,11 @@ class SessionReader:
 
         Raises:
             UserError: the file is damaged, or a list has not one value per record (per window for a context
-                feature).
+                feature), or not as many as its lengths say.
         """
-        decoder = _decoder({SESSION_ID: "bytes", LOOKAHEAD: "int", **self._types})
-        examples = read_examples(Path(path))
-        while chunk := list(itertools.islice(examples, _BATCH)):
-            yield self._flatten(decoder.DecodeBatch(chunk), path)
+        types = {SESSION_ID: "bytes", LOOKAHEAD: "int", **self._types, **self._lengths}
+        for batch in read_shard(Path(path), types):
+            yield self._flatten(batch, path)
 
     def _flatten(self, batch: pa.RecordBatch, path: str | Path) -> Records:
         windows = np.ones(len(batch), np.int64)
@@ -92,7 +91,11 @@ class SessionReader:
             if name in self._times and batch[name].null_count == len(batch):
                 continue
             context = name in self._context
-            values = _values(batch, name, windows if context else steps, path)
+            expected = windows if context else steps
+            if name in self._several:
+                values = _value_lists(batch, name, expected, path)
+            else:
+                values = _values(batch, name, expected, path)
             columns[name] = _take(values, index) if context else values
         return Records(
             session_id=_values(batch, SESSION_ID, windows, path),
@@ -100,16 +103,6 @@ class SessionReader:
             steps=steps,
             columns=columns,
         )
-
-
-def _decoder(types: Mapping[str, FeatureType]):
-    from tensorflow_metadata.proto.v0 import schema_pb2
-    from tfx_bsl.coders import example_coder
-
-    proto = schema_pb2.Schema()
-    for name, kind in types.items():
-        proto.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind.upper()))
-    return example_coder.ExamplesToRecordBatchDecoder(proto.SerializeToString())
 
 
 def _lengths(batch: pa.RecordBatch, name: str) -> np.ndarray:
@@ -126,6 +119,15 @@ def _values(batch: pa.RecordBatch, name: str, expected: np.ndarray, path: str | 
         )
     values = batch[name].flatten()
     return values if pa.types.is_large_binary(values.type) else values.to_numpy(zero_copy_only=False)
+
+
+def _value_lists(batch: pa.RecordBatch, name: str, expected: np.ndarray, path: str | Path) -> pa.Array:
+    """The values of each record as a list array."""
+    lengths = np.asarray(_values(batch, lengths_name(name), expected, path))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    windows = np.concatenate([[0], np.cumsum(expected)])
+    values = _values(batch, name, np.diff(offsets[windows]), path)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), values)
 
 
 def _take(values: Column, index: np.ndarray) -> Column:

@@ -17,7 +17,9 @@ LOOKAHEAD = "lookahead"
 
 def session_key(schema: DataSchema, config: SessionConfig) -> str:
     """The column that keeps all events of a session together: the session column, or the user."""
-    return schema.session if config.by == "column" and schema.session else schema.user
+    key = schema.session if config.by == "column" and schema.session else schema.user
+    assert key is not None  # Plan.check
+    return key
 
 
 def assign_sessions(events: pl.DataFrame, schema: DataSchema, config: SessionConfig) -> pl.DataFrame:
@@ -28,10 +30,11 @@ def assign_sessions(events: pl.DataFrame, schema: DataSchema, config: SessionCon
     """
     if config.by == "column":
         return events.with_columns(pl.col(session_key(schema, config)).alias(SESSION)).sort(FILE, LINE)
-    time, user = pl.col(schema.timestamp), pl.col(schema.user)
-    events = events.sort(schema.user, schema.timestamp, FILE, LINE)
+    key = session_key(schema, config)
+    time, user = pl.col(schema.timestamp), pl.col(key)
+    events = events.sort(key, schema.timestamp, FILE, LINE)
     begins = (user != user.shift()).fill_null(True) | (time - time.shift() > config.gap_minutes * 60)
-    start = time.first().over(begins.cum_sum())
+    start = pl.when(begins).then(time).forward_fill()
     return events.with_columns((user + "-" + start.cast(pl.String)).alias(SESSION)).sort(FILE, LINE)
 
 
@@ -43,17 +46,27 @@ def order_records(records: pl.DataFrame, schema: DataSchema) -> pl.DataFrame:
     """
     records = records.with_columns(pl.col(schema.timestamp).min().over(SESSION).alias(START))
     records = records.sort(START, SESSION, schema.timestamp, FILE, LINE)
-    return records.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over(SESSION).alias(STEP))
+    row = pl.int_range(pl.len(), dtype=pl.Int64)
+    begins = (pl.col(SESSION) != pl.col(SESSION).shift()).fill_null(True)
+    return records.with_columns((row - pl.when(begins).then(row).forward_fill()).alias(STEP))
 
 
 def fill_context(records: pl.DataFrame, schema: DataSchema) -> pl.DataFrame:
-    """Gives every record of a session its first non-missing value of each context feature."""
-    context = [feature.name for feature in schema.inputs if feature.context]
+    """Gives every record of a session its first non-missing value of each context feature.
+
+    The user of a session is one and never missing.
+    """
+    context = [feature.name for feature in schema.inputs if feature.context and feature.name != schema.user]
     return records.with_columns(pl.col(name).drop_nulls().first().over(SESSION) for name in context)
 
 
 def other_users(events: pl.DataFrame, schema: DataSchema) -> pl.Series:
-    """True for events whose user is not the user of their session's first event; a bool for each row."""
+    """True for events whose user is not the user of their session's first event; a bool for each row.
+
+    None is where the events name no user.
+    """
+    if schema.user not in events.columns:
+        return pl.repeat(False, events.height, dtype=pl.Boolean, eager=True)
     first = pl.col(schema.user).sort_by(schema.timestamp, FILE, LINE).first().over(SESSION)
     return events.select((pl.col(schema.user) != first).alias("other"))["other"]
 

@@ -25,7 +25,7 @@ def hard_records(
     """`count` real records, then again with unseen values, then again with one input a record missing.
 
     Args:
-        columns: raw input -> [N] values, as `rmtl_tf.features.apply` takes them; history lists [N, L].
+        columns: raw input -> [N] values, as `rmtl_tf.features.apply` takes them; lists [N, L].
 
     Returns:
         Raw input -> [M], or [M, L], numpy array of bytes, float32 or int64.
@@ -33,7 +33,7 @@ def hard_records(
     types = graph.raw | history_types(graph, history)
     defaults = graph.defaults | history_defaults(graph, history)
     real = {name: _numpy(columns[name])[:count] for name in types}
-    lists = history_types(graph, history)
+    lists = {name for name, values in real.items() if values.ndim > 1}
     unseen = {
         name: np.where((values == b"") & (name in lists), b"", UNSEEN.encode())
         if types[name] == "string"
@@ -56,10 +56,10 @@ def training_path(
 ) -> np.ndarray:
     """Probabilities [N, K] by the way training takes: offline transform, then the backbone."""
     strings = {name for name, kind in graph.raw.items() if kind == "string"}
-    columns: dict[str, Column] = {
-        name: pa.array(raw[name].tolist(), pa.large_binary()) if name in strings else raw[name]
-        for name in graph.raw
-    }
+    columns: dict[str, Column] = {}
+    for name in graph.raw:
+        kind = pa.large_list(pa.large_binary()) if name in graph.several else pa.large_binary()
+        columns[name] = pa.array(raw[name].tolist(), kind) if name in strings else raw[name]
     arrays = GraphApplier(graph)(columns)
     if history is not None:
         arrays |= apply_history(graph, history, raw)

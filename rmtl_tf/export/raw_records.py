@@ -30,7 +30,8 @@ def raw_records(
         history: which lists, and their length L; None: no lists.
 
     Yields:
-        Column or list -> [n] or [n, L]: bytes as objects, float32 or int64; lists are padded at their end.
+        Column or list -> [n] or [n, L]: bytes as objects, float32 or int64; lists, those of features with
+        several values too, are padded at their end.
     """
     reader = SessionReader(schema, feedback_columns(feedback, schema))
     for shard in sorted(split.glob("data-*.tfrecord")):
@@ -60,10 +61,8 @@ def _join(parts: Sequence[Records]) -> Records:
 def _batches(
     records: Records, schema: DataSchema, history: HistorySpec | None
 ) -> Iterator[dict[str, np.ndarray]]:
-    columns = {
-        name: values if isinstance(values, np.ndarray) else np.array(values.to_pylist(), object)
-        for name, values in records.columns.items()
-    }
+    most = {feature.name: feature.max_values for feature in schema.inputs}
+    columns = {name: _numpy(values, most.get(name, 1)) for name, values in records.columns.items()}
     lookahead = ~records.kept
     past = None
     if history is not None:
@@ -77,6 +76,18 @@ def _batches(
         rows = kept[begin : begin + _BATCH]
         batch = {name: values[rows] for name, values in columns.items()}
         yield batch if past is None else batch | _lists(past, rows, columns)
+
+
+def _numpy(values: Column, most: int) -> np.ndarray:
+    """A column [N]; lists of at most `most` values as [N, most], shorter ones with b"" at their end."""
+    if isinstance(values, np.ndarray):
+        return values
+    if not pa.types.is_large_list(values.type):
+        return np.array(values.to_pylist(), object)
+    padded = np.full((len(values), most), b"", object)
+    for row, several in enumerate(values.to_pylist()):
+        padded[row, : len(several)] = several
+    return padded
 
 
 def _lists(history: History, rows: np.ndarray, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

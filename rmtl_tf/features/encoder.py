@@ -14,6 +14,7 @@ from rmtl_tf.features.graph import (
     CLIP,
     FIRST_ID,
     MISSING_TIMESTAMP,
+    PADDING_ID,
     UNKNOWN_ID,
     Categorical,
     Numeric,
@@ -34,8 +35,11 @@ from rmtl_tf.features.spec import HistorySpec
 
 def signature(graph: TransformGraph, history: HistorySpec | None = None) -> dict[str, tf.TensorSpec]:
     """Raw input name -> spec of a [N] tensor: string, float32, or int64 (the timestamp, seconds UTC); of
-    a [N, L] tensor for the lists of a history."""
-    single = {name: tf.TensorSpec([None], DTYPES[kind], name) for name, kind in graph.raw.items()}
+    a [N, L] tensor for a feature with several values, and for the lists of a history."""
+    single = {
+        name: tf.TensorSpec([None, None] if name in graph.several else [None], DTYPES[kind], name)
+        for name, kind in graph.raw.items()
+    }
     return single | list_signature(graph, history)
 
 
@@ -46,8 +50,11 @@ def parse_examples(
     single = {
         name: tf.io.FixedLenFeature([], DTYPES[kind], default_value=graph.defaults[name])
         for name, kind in graph.raw.items()
+        if name not in graph.several
     }
-    parsed = tf.io.parse_example(examples, single | list_parse_spec(graph, history))
+    several = {name: tf.io.RaggedFeature(DTYPES[graph.raw[name]]) for name in graph.several}
+    parsed = tf.io.parse_example(examples, single | several | list_parse_spec(graph, history))
+    parsed |= {name: parsed[name].to_tensor(graph.defaults[name]) for name in several}
     return densify(graph, history, parsed)
 
 
@@ -79,7 +86,7 @@ class RawEncoder(tf.Module):
 
         Returns:
             One [N] tensor for each name of `graph.input_spec()`: int32 ids, float32 numbers, always finite;
-            one [N, H] tensor for each input of the history.
+            [N, L + 1] ids for a list of L values; one [N, H] tensor for each input of the history.
         """
         outputs = self.encode(raw, [feature.name for feature in self.graph.features])
         if self.history is not None:
@@ -92,7 +99,9 @@ class RawEncoder(tf.Module):
         for feature in self.graph.features:
             if feature.name not in names:
                 continue
-            if isinstance(feature, Categorical):
+            if isinstance(feature, Categorical) and feature.max_values > 1:
+                outputs[feature.name] = self._several_ids(feature, raw[feature.name])
+            elif isinstance(feature, Categorical):
                 outputs[feature.name] = self._ids(feature, raw[feature.name])
             elif isinstance(feature, TimePart):
                 outputs[feature.name] = _time_part(feature, raw[feature.source])
@@ -106,6 +115,17 @@ class RawEncoder(tf.Module):
         if not feature.vocabulary:
             return tf.fill(tf.shape(values), UNKNOWN_ID)
         return tf.cast(self._tables[feature.name].lookup(values), tf.int32)
+
+    def _several_ids(self, feature: Categorical, values: tf.Tensor) -> tf.Tensor:
+        """Lists [N, L] -> ids [N, L + 1] of the first M values that are not empty; 1 where there is none."""
+        # One more column, so that there is a place for the 1 where L is 0.
+        values = tf.pad(values, [[0, 0], [0, 1]], constant_values="")
+        there = tf.not_equal(values, "")
+        kept = there & (tf.cumsum(tf.cast(there, tf.int32), axis=1) <= feature.max_values)
+        ids = tf.where(kept, self._ids(feature, values), PADDING_ID)
+        none = tf.logical_not(tf.reduce_any(kept, axis=1, keepdims=True))
+        first = tf.equal(tf.range(tf.shape(ids)[1]), 0)
+        return tf.where(none & first, UNKNOWN_ID, ids)
 
 
 def _table(path: Path) -> tf.lookup.StaticHashTable:

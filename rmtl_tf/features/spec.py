@@ -82,12 +82,14 @@ class InputSpec:
         numeric: name of each float32 [N] input, standardised.
         ids: the categorical inputs that identify a user or an item; id dropout applies to them.
         history: the [N, H] inputs beside them; None: the state does not look back.
+        several: (name, M) of the categorical inputs with M ids a record, [N, M], 0 where there are fewer.
     """
 
     categorical: tuple[tuple[str, int], ...]
     numeric: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     history: HistorySpec | None = None
+    several: tuple[tuple[str, int], ...] = ()
 
     def get_config(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,6 +101,7 @@ class InputSpec:
             categorical=tuple((name, int(size)) for name, size in config["categorical"]),
             numeric=tuple(config["numeric"]),
             ids=tuple(config["ids"]),
+            several=tuple((name, int(most)) for name, most in config.get("several", ())),
             history=None if history is None else HistorySpec.from_config(history),
         )
 
@@ -107,7 +110,8 @@ def check_spec(spec: InputSpec) -> None:
     """Refuses inputs that cannot be.
 
     Raises:
-        UserError: no input, a name twice, a size below 2, an unknown name in `ids` or in the history.
+        UserError: no input, a name twice, a size below 2, an unknown name in `ids` or in the history, several
+            values of an id or in the history.
     """
     names = [name for name, _ in spec.categorical] + list(spec.numeric)
     if not names:
@@ -124,6 +128,13 @@ def check_spec(spec: InputSpec) -> None:
         raise UserError(
             f"input spec, ids: {sorted(strangers)} are no categorical inputs. Name only these: {names}."
         )
+    single = {*spec.ids, *(spec.history.inputs if spec.history is not None else ())}
+    for name, _ in spec.several:
+        if name not in dict(spec.categorical) or name in single:
+            raise UserError(
+                f"input spec, {name!r}: several ids can only be of a categorical input that is no user or "
+                "item id and not in the history."
+            )
     if spec.history is not None:
         _check_history(spec.history, names, dict(spec.categorical))
 

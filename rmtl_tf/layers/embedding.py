@@ -19,10 +19,11 @@ from rmtl_tf.layers.seeds import derive_seed
 class FieldEmbedding(keras.layers.Layer):
     """Embeds every categorical input and maps all numeric ones to one more field of the same width.
 
-    The tables of all categorical inputs are one variable: ids get the offset of their field and one
-    gather reads them all. The state is the fields' concatenation (Liu et al., WWW 2023, section 3:
-    "state representation network"). With `spec.history` the session's earlier records, looked up in the
-    same table, are one more field, the last (`HistoryField`).
+    The tables of all categorical inputs are one variable: ids get the offset of their field and one gather
+    reads them all. Of several ids a record (`spec.several`) the field is the mean of their rows. The state
+    is the fields' concatenation (Liu et al., WWW 2023, section 3: "state representation network"). With
+    `spec.history` the session's earlier records, looked up in the same table, are one more field, the last
+    (`HistoryField`).
 
     Args:
         spec: names and sizes of the inputs.
@@ -128,8 +129,8 @@ class FieldEmbedding(keras.layers.Layer):
                 own.set_weights(given.get_weights())
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """State [N, F * D] of `inputs`, {name: [N]} and [N, H] for the history; names the spec does not list
-        are ignored.
+        """State [N, F * D] of `inputs`, {name: [N]}, [N, M] for several ids and [N, H] for the history; names
+        the spec does not list are ignored.
 
         Raises:
             UserError: an input of the spec is missing.
@@ -143,13 +144,31 @@ class FieldEmbedding(keras.layers.Layer):
         inputs = self.drop_ids(inputs, training)
         parts = []
         if self._rows:
-            parts.append(self._embed(inputs, self._rows))  # (N, categorical fields, D)
+            parts.append(self._fields(inputs))  # (N, categorical fields, D)
         if self.numeric is not None:
             parts.append(keras.ops.expand_dims(self.numeric(self._numbers(inputs, self.spec.numeric)), 1))
         if self.history is not None:
             parts.append(keras.ops.expand_dims(self._past(self.history, inputs), 1))
         embedded = parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=1)  # (N, F, D)
         return keras.ops.reshape(embedded, (-1, self.state_width))
+
+    def _fields(self, inputs: Mapping[str, Any]) -> Any:
+        """The categorical fields [N, fields, D] in the order of the spec."""
+        several = [name for name, _ in self.spec.several]
+        single = [name for name in self._rows if name not in several]
+        if not several:
+            return self._embed(inputs, single)
+        fields = {name: self._mean(name, inputs[name]) for name in several}
+        if single:
+            fields |= dict(zip(single, keras.ops.unstack(self._embed(inputs, single), axis=1), strict=True))
+        return keras.ops.stack([fields[name] for name in self._rows], axis=1)
+
+    def _mean(self, name: str, ids: Any) -> Any:
+        """The mean [N, D] of the rows of ids [N, M] that are not padding; zeros where all are."""
+        present = keras.ops.cast(ids, "int32") != PADDING_ID
+        weight = keras.ops.cast(keras.ops.expand_dims(present, -1), self.compute_dtype)
+        embedded = self._embed({name: ids}, [name])[:, :, 0] * weight  # (N, M, D)
+        return keras.ops.sum(embedded, axis=1) / keras.ops.maximum(keras.ops.sum(weight, axis=1), 1)
 
     def drop_ids(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """`inputs` after id dropout, for several embeddings that must not see what one of them dropped."""

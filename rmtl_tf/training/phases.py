@@ -318,6 +318,7 @@ def seeds_of(layer: keras.layers.Layer) -> list[Any]:
 def build(layer: keras.layers.Layer, spec: InputSpec) -> None:
     """Creates the variables of a backbone by calling it on one record of padding."""
     example: dict[str, np.ndarray] = {name: np.zeros(1, np.int32) for name, _ in spec.categorical}
+    example |= {name: np.zeros((1, most), np.int32) for name, most in spec.several}
     example |= {name: np.zeros(1, np.float32) for name in spec.numeric}
     if spec.history is not None:
         names, shape = (history_input(name) for name in spec.history.names), (1, spec.history.length)

@@ -38,7 +38,7 @@ def make_deterministic(seed: int) -> None:
 def run_training(
     problem: Problem,
     graph: TransformGraph,
-    item: str,
+    item: str | None,
     model: ModelConfig,
     training: TrainingConfig,
     seed: int,
@@ -75,7 +75,8 @@ def run_training(
     write_json(directory / RUN_FILE, summary.values)
     logs = directory / "tensorboard"
     _write_overview(logs, summary, model, training)
-    _write_items(logs, trainer, actors[export], graph, item)
+    if item is not None:
+        _write_items(logs, trainer, actors[export], graph, item)
 
 
 def load_actor(directory: Path, arm: str, graph: TransformGraph) -> keras.layers.Layer:

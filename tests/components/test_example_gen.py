@@ -64,6 +64,19 @@ def test_the_simulators_size_is_no_parameter_of_it():
     assert ExampleGenParameters.of(_data(shards=7)) != small
 
 
+def test_beams_options_reach_it_but_are_no_part_of_its_key():
+    plain, elsewhere = (example_gen(_data(), LOGS, beam) for beam in ([], ["runner=FlinkRunner"]))
+    assert elsewhere.parameters.beam == ("runner=FlinkRunner",)
+    assert elsewhere.parameters.model_dump(mode="json") == plain.parameters.model_dump(mode="json")
+
+
+def test_it_works_on_the_runner_that_its_options_name(tmp_path):
+    logs = _write_logs(tmp_path / "logs")
+    outputs = _outputs(tmp_path / "a")
+    with pytest.raises(UserError, match='Beam has no option "runer"'):
+        ExampleGen.execute({"logs": logs}, outputs, ExampleGenParameters.of(_data(), ["runer=FlinkRunner"]))
+
+
 def test_it_reads_a_folder_and_an_input_alike(tmp_path):
     logs = _write_logs(tmp_path / "logs")
     from_files, from_input = _outputs(tmp_path / "a"), _outputs(tmp_path / "b")
@@ -88,6 +101,24 @@ def test_what_lies_outside_is_the_schema_and_without_input_the_files(tmp_path):
     with (logs / EVENTS_FILE).open("a") as stream:
         stream.write("\n")
     assert FileExampleGen.external({}, parameters) != before
+
+
+def test_tables_beside_the_events_count_as_the_schema_needs_them(tmp_path):
+    for name in ("events.csv", "item_properties_part1.csv", "item_properties_part2.csv", "category_tree.csv"):
+        (tmp_path / name).write_text(name)
+    schema = CHECKOUT / "data_schemas" / "retailrocket.pbtxt"
+    data = {"dataset": "retailrocket", "path": str(tmp_path)}
+    parameters = ExampleGenParameters.of(_data(**data, schema=str(schema)))
+    before = FileExampleGen.external({}, parameters)
+    assert before["file category_tree.csv"] == digest_file(tmp_path / "category_tree.csv")
+    (tmp_path / "item_properties_part2.csv").write_text("another")
+    changed = FileExampleGen.external({}, parameters)
+    assert {name for name in before if before[name] != changed[name]} == {"file item_properties_part2.csv"}
+    lines = schema.read_text().splitlines()
+    without = tmp_path / "without.pbtxt"
+    without.write_text("\n".join(line for line in lines if "property_" not in line and "level_" not in line))
+    few = FileExampleGen.external({}, ExampleGenParameters.of(_data(**data, schema=str(without))))
+    assert set(few) == {"schema", "file events.csv"}
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,15 @@ def test_a_history_reads_the_times_of_labels_where_there_are_any(tmp_path):
     table = read_table(tmp_path, spec, ["click"], "t")
     (batch,) = Batcher(table).batches(epoch_plan(table, 3, None))
     np.testing.assert_array_equal(batch["features"]["history/click"][2], [0, 3, 3])
+
+
+def test_several_ids_a_record_become_rows_of_the_table_and_of_the_batches(tmp_path):
+    spec = replace(SPEC, categorical=(*SPEC.categorical, ("tag", 9)), several=(("tag", 2),))
+    write(tmp_path, [example("a", 2, tag=[3, 0, 4, 5]), example("b", 1, tag=[1, 0])])
+    table = read_table(tmp_path, spec, ["click"], "t")
+    assert table.features["tag"].tolist() == [[3, 0], [4, 5], [1, 0]]
+    batch = next(iter(Batcher(table).batches(epoch_plan(table, 4, None))))
+    assert batch["features"]["tag"].numpy()[:3].tolist() == [[3, 0], [4, 5], [1, 0]]
+    write(tmp_path, [example("a", 2, tag=[3, 0, 4])])
+    with pytest.raises(UserError, match="'tag' has another number of steps"):
+        read_table(tmp_path, spec, ["click"], "t")

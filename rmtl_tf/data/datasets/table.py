@@ -1,4 +1,4 @@
-"""Any CSV that already holds one record a row: its columns are the schema's features."""
+"""Any CSV or Parquet that already holds one record a row: its columns are the schema's features."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmtl_tf.data.datasets.base import Column, column_of, find_files, no_exclusions
+from rmtl_tf.data.datasets.base import Column, Reader, column_of, find_files, no_exclusions
 from rmtl_tf.schema import DataSchema
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Reader):
     """Rows as records.
 
     Args:
@@ -29,9 +29,11 @@ class Table:
     def columns(self, schema: DataSchema) -> tuple[Column, ...]:
         return tuple(column_of(feature) for feature in schema.features)
 
-    def to_records(self, events: pl.DataFrame, schema: DataSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def to_records(
+        self, events: pl.DataFrame, schema: DataSchema, side: Path
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         return events, no_exclusions(events)
 
 
-ANY_TABLE = Table(("*.csv", "*.csv.gz"))
+ANY_TABLE = Table(("*.csv", "*.csv.gz", "*.parquet"))
 SIMULATED = Table(("events.csv",))

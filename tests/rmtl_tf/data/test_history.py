@@ -55,6 +55,7 @@ def item_of_the_session(schema):
     ("schema", "message"),
     [
         (item_of_the_session(SCHEMA), "tags 'item' as 'context'"),
+        (replace(SCHEMA, item=None), "tags no feature 'item'"),
         (
             replace(SCHEMA, features=(*SCHEMA.features, Feature("click", "numeric"))),
             "'history_click'. Rename",
@@ -109,3 +110,11 @@ def test_a_serving_client_needs_neither_numpy_nor_tensorflow():
     heavy = "{'polars', 'numpy', 'tensorflow', 'apache_beam'}"
     program = f"import sys, rmtl_tf.data.history; sys.exit(len({heavy} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_features_with_several_values_are_left_out():
+    several = Feature("tags", "categorical", max_values=3, separator=",")
+    schema = replace(SCHEMA, features=(*SCHEMA.features, several))
+    spec = history_spec(HistoryConfig(encoder="mean"), FeedbackConfig(), schema)
+    assert spec == history_spec(HistoryConfig(encoder="mean"), FeedbackConfig(), SCHEMA)
+    assert "history_tags" not in history_of([], 0, FeedbackConfig(), schema)

@@ -312,3 +312,40 @@ def test_config_round_trip_with_a_history():
     assert copy.get_config() == layer.get_config()
     assert copy.spec == layer.spec
     np.testing.assert_array_equal(copy(past()), layer(past()))
+
+
+SEVERAL = InputSpec(categorical=(("user", 5), ("tag", 7), ("item", 6)), ids=("user",), several=(("tag", 3),))
+
+
+def test_the_field_of_several_ids_is_the_mean_of_their_rows_without_padding():
+    layer = FieldEmbedding(SEVERAL, width=4, seed=3)
+    tags = np.array([[2, 3, 0], [0, 6, 0], [1, 0, 0], [0, 0, 0]], np.int32)
+    state = (
+        layer({"user": np.array([2, 3, 4, 0]), "tag": tags, "item": np.array([2, 2, 3, 0])})
+        .numpy()
+        .reshape(4, 3, 4)
+    )
+    table = np.array(layer.table)
+    rows = table[layer.field_rows("tag")]
+    expected = [(rows[2] + rows[3]) / 2, rows[6], rows[1], np.zeros(4)]
+    np.testing.assert_allclose(state[:, 1], expected, atol=1e-7)
+    np.testing.assert_array_equal(state[:, 0], table[layer.field_rows("user")][[2, 3, 4, 0]])
+    np.testing.assert_array_equal(state[:, 2], table[layer.field_rows("item")][[2, 2, 3, 0]])
+
+
+def test_with_several_ids_the_gradient_of_the_table_stays_row_sparse():
+    layer = FieldEmbedding(SEVERAL, width=4)
+    inputs = {"user": np.array([2]), "tag": np.array([[3, 5, 0]]), "item": np.array([4])}
+    layer(inputs)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(inputs))
+    gradient = tape.gradient(loss, layer.table.value)
+    assert isinstance(gradient, tf.IndexedSlices)
+    dense = tf.convert_to_tensor(gradient).numpy()
+    np.testing.assert_allclose(dense[layer.field_rows("tag")][[3, 5]], 0.5)
+    assert np.flatnonzero(dense.any(axis=1)).tolist() == [2, 5 + 3, 5 + 5, 5 + 7 + 4]
+
+
+def test_several_ids_alone_are_enough():
+    layer = FieldEmbedding(InputSpec(categorical=(("tag", 7),), several=(("tag", 2),)), width=4)
+    assert layer({"tag": np.array([[2, 0], [3, 4]])}).shape == (2, 4)
