@@ -7,6 +7,14 @@ overridden as `path.to.field=value`. Defaults are the paper's where the paper ha
 
 from __future__ import annotations
 
+from rmtl_tf.config.agents import (
+    AGENT_CONFIGS,
+    AgentConfig,
+    DDPGConfig,
+    JointConfig,
+    RMTLConfig,
+    TD3BCConfig,
+)
 from rmtl_tf.config.base import (
     Strict,
     Unit,
@@ -36,6 +44,7 @@ from rmtl_tf.config.run import (
 )
 from rmtl_tf.config.training import (
     BEST,
+    BY_VALIDATION,
     LOAD,
     PRESETS,
     ArmConfig,
@@ -46,22 +55,29 @@ from rmtl_tf.config.training import (
 )
 
 __all__ = [
+    "AGENT_CONFIGS",
     "BEST",
+    "BY_VALIDATION",
     "LOAD",
     "PRESETS",
+    "AgentConfig",
     "ArmConfig",
     "CriticConfig",
+    "DDPGConfig",
     "DataConfig",
     "EvaluationConfig",
     "FeedbackConfig",
+    "JointConfig",
     "ModelConfig",
     "PhaseConfig",
     "PushConfig",
+    "RMTLConfig",
     "RunConfig",
     "ServingConfig",
     "SessionConfig",
     "SimulatorConfig",
     "Strict",
+    "TD3BCConfig",
     "TrainingConfig",
     "TransformConfig",
     "Unit",
