@@ -70,7 +70,7 @@ class DDPGConfig(Strict):
 
 
 class TD3BCConfig(Strict):
-    """TD3+BC: climbs the critic's gradient, but stays near the behaviour's actions. Defaults: Fujimoto, Gu."""
+    """TD3+BC: climbs the critic's gradient near the behaviour's actions. Defaults: Fujimoto, Gu, 2021."""
 
     WEIGHS: ClassVar[bool] = False
     CRITIC: ClassVar[frozenset[str] | None] = _NETWORK - {"form"}

@@ -52,8 +52,8 @@ class WeightingConfig(Strict):
     lam: float = Field(0.7, ge=0, le=1000, alias="lambda", description="omega = (1 - lambda Q)^power")
     power: Power | dict[str, Power] | Literal["validation"] = Field(
         1.0,
-        description="1: paper, 0: constant, -1: inverse; for all tasks, or task -> power; or validation: each "
-        "task's best of power_candidates",
+        description="1: paper, 0: constant, -1: inverse; for all tasks, or task -> power; or validation: "
+        "each task's best of power_candidates",
     )
     power_candidates: tuple[Power, ...] = Field(
         (-1.0, 0.0, 1.0), min_length=1, max_length=20, description="power: validation: what is tried"

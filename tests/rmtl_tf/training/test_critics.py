@@ -14,7 +14,8 @@ from rmtl_tf.files import digest_tree, read_json
 from rmtl_tf.rl.critic_io import load_critic, read_metadata
 from rmtl_tf.schema import Task
 from rmtl_tf.training.critics import Critics
-from rmtl_tf.training.phases import Problem, Trainer, critic_name
+from rmtl_tf.training.phases import Trainer, critic_name
+from rmtl_tf.training.problem import Problem
 from rmtl_tf.training.run import run_training
 from tests.conftest import make_table
 
