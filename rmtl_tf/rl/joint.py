@@ -52,8 +52,8 @@ class Joint:
         weighting: Weighting,
     ) -> None:
         self.every, self.critic_config = settings.every, critic_config
-        self.critic_learner = _CriticSweep(networks, tasks, critic_config)
-        self.agent = _ActorSteps(networks, tasks, weighting, critic_config.beta)
+        self.critic_learner = CriticSweep(networks, tasks, critic_config)
+        self.agent = ActorSteps(networks, tasks, weighting, critic_config.beta)
 
     def optimise(self, phase: Any) -> None:
         """Makes the optimizers: the actor's is that of `phase`."""
@@ -78,7 +78,7 @@ class Joint:
         return [(model, part) for part in parts for model in (self.critic_learner, self.agent)]
 
 
-class _CriticSweep(CriticLearner):
+class CriticSweep(CriticLearner):
     """Learns the value of the current actor instead of a frozen one."""
 
     def __init__(self, networks: Networks, tasks: Sequence[str], config: Any) -> None:
@@ -97,7 +97,7 @@ class _CriticSweep(CriticLearner):
         return {f"critic/{key}": value for key, value in super().train_step(batch).items()}
 
 
-class _ActorSteps(Agent):
+class ActorSteps(Agent):
     """Weighted steps, which the target actor follows."""
 
     def __init__(self, networks: Networks, tasks: Sequence[str], weighting: Weighting, beta: float) -> None:

@@ -37,13 +37,13 @@ def make_networks(form="shared", dropout=0.0, gamma=0.9):
     return Networks(*actors, *critics), config
 
 
-def make_agent(name, dropout=0.0, gamma=0.9, learning_rate=1e-3, weighting=None, **settings):
-    """A compiled agent, and its networks."""
+def make_agent(name, dropout=0.0, gamma=0.9, rate=1e-3, weighting=None, **settings):
+    """A compiled agent, and its networks; `rate` is the phase's learning rate, which `joint` takes."""
     kind = AGENTS[name]
     networks, config = make_networks(kind.FORM or "shared", dropout, gamma)
     more = {"weighting": weighting} if weighting is not None else {}
     agent = kind(networks, NAMES, AGENT_CONFIGS[name](**settings), config, 5, **more)
-    agent.optimise(PhaseConfig(weight_decay=0.0, learning_rate=learning_rate))
+    agent.optimise(PhaseConfig(weight_decay=0.0, learning_rate=rate))
     return agent, networks
 
 
@@ -98,7 +98,7 @@ class TabularRun:
         behaviour: [S, K], what the frozen actor predicts: off the true probabilities by up to 0.25.
     """
 
-    def __init__(self, name, gamma, weighting=None, learning_rate=1e-3, **settings):
+    def __init__(self, name, gamma, weighting=None, rate=1e-2, **settings):
         states, tasks = PROCESS.probability.shape
         kind = AGENTS[name]
         self.spec, self.gamma = InputSpec(categorical=(("state", states + 2),)), gamma
@@ -119,7 +119,7 @@ class TabularRun:
         self.networks = Networks(*(self._actor(states, tasks) for _ in range(2)), *critics)
         more = {"weighting": weighting} if weighting is not None else {}
         self.agent = kind(self.networks, ["a", "b"], AGENT_CONFIGS[name](**settings), config, 0, **more)
-        self.agent.optimise(PhaseConfig(weight_decay=0.0, learning_rate=learning_rate))
+        self.agent.optimise(PhaseConfig(weight_decay=0.0, learning_rate=rate))
 
     @staticmethod
     def _actor(states, tasks):
@@ -135,8 +135,16 @@ class TabularRun:
         logits = np.log(self.behaviour / (1 - self.behaviour)).astype(np.float32)
         batcher = Batcher(table, {"frozen_logits": logits[states]})
         plan = np.concatenate([epoch_plan(table, batch, 0, epoch) for epoch in range(epochs)])
+        for optimizer in self._optimizers():  # steps that end small, so that the result is no moment's
+            rate = float(optimizer.learning_rate)
+            optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(rate, len(plan))
         for model, part in self.agent.turns(plan):
             model.fit(batcher.batches(part), verbose=0)
+
+    def _optimizers(self):
+        if hasattr(self.agent, "critic_learner"):
+            return self.agent.critic_learner.optimizer, self.agent.agent.optimizer
+        return self.agent.optimizer, self.agent.critic_optimizer
 
     @property
     def states(self):

@@ -30,11 +30,12 @@ def real_rows(table, rows):
 
 
 def test_the_actor_is_the_best_response_on_a_process_whose_probabilities_are_known():
-    """The action that maximises Q is p_k(s): from a mean error of 0.18 the policy comes to a quarter."""
-    run = TabularRun("ddpg", gamma=0.5, noise=0.4, tau=0.05)
+    """The action that maximises Q is p_k(s): the policy comes from a mean error of 0.18 to less than 0.07."""
+    rates = {"learning_rate": 1e-3, "critic_learning_rate": 5e-3}
+    run = TabularRun("ddpg", gamma=0.5, noise=0.4, tau=0.05, **rates)
     before = run.error()
-    run.train(epochs=16)
-    assert run.error() < 0.3 * before
+    run.train(epochs=10)
+    assert run.error() < 0.4 * before
     assert np.corrcoef(run.policy().ravel(), PROCESS.probability.ravel())[0, 1] > 0.97
     assert run.value_error() < 0.15
 

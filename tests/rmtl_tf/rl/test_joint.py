@@ -27,8 +27,8 @@ RMTL = build_weighting(WeightingConfig(name="rmtl", lam=0.7))
 
 def test_critic_and_actor_reach_their_closed_forms_together():
     """The critic that of the actor as it became, the actor the labels' probabilities (METHOD 8)."""
-    run = TabularRun("joint", 0.9, weighting=RMTL, learning_rate=1e-2, every=10)
-    run.train(epochs=20)
+    run = TabularRun("joint", 0.9, weighting=RMTL, every=10)
+    run.train(epochs=6)
     assert run.error() < 0.03
     assert run.value_error() < 0.06
     still = PROCESS.closed_form_q(np.full_like(PROCESS.probability, 0.5), 0.9)  # the actor it started with
@@ -86,7 +86,7 @@ def test_a_sweep_changes_no_actor_and_a_weighted_step_no_critic(table):
 
 
 def test_the_actors_step_is_rmtls_with_the_critic_as_it_is_now(table):
-    agent, networks = make_agent("joint", weighting=RMTL, learning_rate=1e-2)
+    agent, networks = make_agent("joint", weighting=RMTL, rate=1e-2)
     batch, _ = batch_of(table)
     for _ in range(3):
         agent.critic_learner.train_step(batch)
