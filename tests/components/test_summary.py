@@ -75,7 +75,7 @@ def test_summary_says_which_powers_validation_chose(artifacts: dict[str, Path]) 
     arms = [{"name": "mine", "incumbent_kept": False, "power": choice}]
     write_json(artifacts["model_run"] / "run.json", {"arms": arms})
     text = summary.run_summary(artifacts, "shop")
-    assert "mine: power by validation AUC -1 for click, 0.5 for buy, of -1, 0.5." in text
+    assert "mine: power by validation AUC 0.5 for buy, -1 for click, of -1, 0.5." in text
 
 
 def test_summary_shows_metrics_blessings_places_and_commands(

@@ -69,10 +69,6 @@ def test_every_shipped_configuration_is_valid_and_its_schema_exists(path):
         ),
         ("training.arms=[{name: control, agent: ddpg}]", 'the first must be "control"'),
         ("training.arms=[control, {name: x, weighting: {name: rmtl, power: 5}}]", "less than or equal to 4"),
-        (
-            "training.arms=[control, {name: x, weighting: {name: advantage, power: validation}}]",
-            "only rmtl and monte_carlo take one for each task",
-        ),
         ("training.export=papr", '"papr" is no arm; did you mean "paper"?'),
         ("data.split=[1, 0, 1]", "every part must be above 0"),
         ("data.split=[1, 2]", "data.split.2: Field required"),
