@@ -57,7 +57,7 @@ class ActorCritic(keras.Model):
         if hasattr(networks.actor, "logits_and_loss"):
             raise UserError(
                 f"agent {settings.name}: expected a backbone without a loss of its own, received "
-                f"{type(networks.actor).__name__}, parts of which only that loss trains. "
+                f"{type(networks.actor).__name__}, and no agent that climbs Q minimises that loss. "
                 "Choose another backbone."
             )
         self.actor, self.target_actor, self.critic, self.target_critic = networks

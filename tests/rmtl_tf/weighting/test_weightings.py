@@ -284,7 +284,8 @@ def test_unknown_weighting_names_the_nearest():
 
 
 def test_every_task_is_raised_to_its_own_power(losses, context):
-    for weighting, v in ((RMTL(2.0, (-1.0, 0.5)), context.q), (MonteCarlo(2.0, (-1.0, 0.5)), context.returns)):
+    by_task = (-1.0, 0.5)
+    for weighting, v in ((RMTL(2.0, by_task), context.q), (MonteCarlo(2.0, by_task), context.returns)):
         expected = (1 - 2 * v.numpy().astype(np.float64)) ** np.array([-1, 0.5])
         np.testing.assert_allclose(weights(weighting, losses, context), expected, rtol=1e-5)
 
