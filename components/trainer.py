@@ -54,7 +54,7 @@ class Trainer(Component):
         from rmtl_tf.features.graph import TransformGraph
         from rmtl_tf.inputs import read_table
         from rmtl_tf.schema import read_schema
-        from rmtl_tf.training.phases import Problem
+        from rmtl_tf.training.problem import Problem
         from rmtl_tf.training.run import RUN_FILE, load_actor, run_training
 
         graph = TransformGraph.load(inputs["transform_graph"])

@@ -7,6 +7,14 @@ overridden as `path.to.field=value`. Defaults are the paper's where the paper ha
 
 from __future__ import annotations
 
+from rmtl_tf.config.agents import (
+    AGENT_CONFIGS,
+    AgentConfig,
+    DDPGConfig,
+    JointConfig,
+    RMTLConfig,
+    TD3BCConfig,
+)
 from rmtl_tf.config.base import (
     Strict,
     Unit,
@@ -37,6 +45,7 @@ from rmtl_tf.config.run import (
 )
 from rmtl_tf.config.training import (
     BEST,
+    BY_VALIDATION,
     LOAD,
     PRESETS,
     ArmConfig,
@@ -47,23 +56,30 @@ from rmtl_tf.config.training import (
 )
 
 __all__ = [
+    "AGENT_CONFIGS",
     "BEST",
+    "BY_VALIDATION",
     "LOAD",
     "PRESETS",
+    "AgentConfig",
     "ArmConfig",
     "CriticConfig",
+    "DDPGConfig",
     "DataConfig",
     "EvaluationConfig",
     "FeedbackConfig",
     "HistoryConfig",
+    "JointConfig",
     "ModelConfig",
     "PhaseConfig",
     "PushConfig",
+    "RMTLConfig",
     "RunConfig",
     "ServingConfig",
     "SessionConfig",
     "SimulatorConfig",
     "Strict",
+    "TD3BCConfig",
     "TrainingConfig",
     "TransformConfig",
     "Unit",

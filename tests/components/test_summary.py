@@ -69,6 +69,15 @@ def test_summary_says_in_words_which_arms_kept_the_pretrained_weights(artifacts:
     assert "control, paper: no epoch of fine-tuning beat the pretrained model on validation data" in text
 
 
+def test_summary_says_which_powers_validation_chose(artifacts: dict[str, Path]) -> None:
+    assert "power by validation" not in summary.run_summary(artifacts, "shop")
+    choice = {"chosen": {"click": -1.0, "buy": 0.5}, "candidates": {"-1": {}, "0.5": {}}}
+    arms = [{"name": "mine", "incumbent_kept": False, "power": choice}]
+    write_json(artifacts["model_run"] / "run.json", {"arms": arms})
+    text = summary.run_summary(artifacts, "shop")
+    assert "mine: power by validation AUC 0.5 for buy, -1 for click, of -1, 0.5." in text
+
+
 def test_summary_shows_metrics_blessings_places_and_commands(
     artifacts: dict[str, Path], tmp_path: Path
 ) -> None:

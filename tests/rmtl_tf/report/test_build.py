@@ -274,6 +274,34 @@ def test_numbers_of_omega_critics_splits_and_features_equal_the_json(demo, html)
     assert "1,702" in html
 
 
+def test_agents_without_weights_and_powers_chosen_by_validation_have_their_rows(changed, tmp_path):
+    inputs, edit = changed
+
+    def change(run):
+        for arm in run["arms"]:
+            arm["agent"] = {"name": "rmtl", "start": "pretrained"}
+        scratch, powered = run["arms"][2:]
+        scratch |= {"agent": {"name": "ddpg", "start": "scratch", "tau": 0.2}, "weighting": None}
+        del run["omega"]["paper"]
+        choice = {"chosen": {"click": -1.0, "conversion": 0.0}, "candidates": {"-1": {}, "0": {}, "1": {}}}
+        powered |= {"power": choice, "weighting": {"name": "rmtl", "power": "validation"}}
+        for entry in run["history"]:
+            if (entry["phase"], entry["arm"]) == ("finetune", "paper"):
+                entry["phase"] = "scratch"
+
+    edit("model_run", "run.json", change)
+    path = inputs["model_run"] / "omega.npz"
+    with np.load(path) as omega:
+        kept = {name: omega[name] for name in omega.files if name != "paper"}
+    np.savez(path, **kept)
+    html = report(inputs, tmp_path)
+    assert "ddpg, start scratch, tau 0.2" in html
+    assert "power by validation AUC: −1 for click, 0 for conversion; tried −1, 0 and 1" in html
+    assert "Agents from scratch" in html
+    assert 'data-omega="paper/' not in html
+    assert 'data-critic="paper/click"' in html
+
+
 def test_a_bare_run_without_arrays_lineage_slices_or_critics_still_gives_a_page(changed, tmp_path):
     inputs, edit = changed
     for path in inputs["statistics"].parents[2].rglob("execution.json"):

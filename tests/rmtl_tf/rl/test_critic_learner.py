@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from rmtl_tf.config import CriticConfig
-from rmtl_tf.data.tabular import TabularProcess
 from rmtl_tf.features.spec import InputSpec
-from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
+from rmtl_tf.inputs import Batcher, epoch_plan
 from rmtl_tf.rl.critic import MultiCritic
 from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.rl.critic_learner import CriticLearner, huber, squared_error
 from tests.conftest import make_table, small_spec
+from tests.rmtl_tf.rl.actor_critics import PROCESS, tabular_table
 
 
 def make_learner(table, gamma=0.9, beta=0.2, dropout=0.0, form="shared", output="softplus", **settings):
@@ -64,24 +64,6 @@ def test_only_the_online_critic_is_trained_by_gradients(table):
     assert any((old != np.array(new)).any() for old, new in zip(online, learner.critic.weights, strict=True))
 
 
-def tabular_table(states, labels, lengths):
-    windows = np.concatenate([[0], np.cumsum(lengths)])
-    done = np.zeros(len(states), bool)
-    done[windows[1:] - 1] = True
-    session = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)
-    return RecordTable(
-        features={"state": (states + 2).astype(np.int32)},
-        labels=labels.astype(np.float32),
-        timestamp=np.arange(len(states)),
-        session=session,
-        length=np.asarray(lengths, np.float32)[session],
-        lookahead=np.zeros(len(states), bool),
-        done=done,
-        windows=windows,
-    )
-
-
-PROCESS = TabularProcess.random(seed=3)
 ACTIONS = np.random.default_rng(6).uniform(0.05, 0.6, PROCESS.probability.shape).astype(np.float32)
 
 
