@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -93,9 +92,11 @@ class TestWiring:
 
 class TestHelp:
     def test_help_answers_in_a_second_and_teaches_by_example(self) -> None:
-        began = time.monotonic()
+        before = os.times()
         answer = command("--help")
-        assert time.monotonic() - began < 2, "expected 0.5 s on a quiet machine"
+        after = os.times()
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        assert spent < 2, "expected 0.5 s of a processor"
         assert answer.returncode == 0
         for example in (
             "run --config configs/",

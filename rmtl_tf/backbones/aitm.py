@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from rmtl_tf.backbones.base import Backbone
 from rmtl_tf.backbones.parents import parents_of
@@ -26,15 +27,19 @@ class AITM(Backbone):
     tasks, as in the authors' code. The paper has one chain; here it is the tree of `Task.parent`, so
     that two tasks may follow the same one. With one task nothing is passed.
 
-    Left out: the behavioural expectation calibrator, a term of the paper's loss, not of the model, that
-    adds max(p_child - p_parent, 0): the agent's loss is the weighted cross-entropy alone. So a child may be
-    predicted more likely than its parent. Batch normalisation, in the authors' code, is left out as in
-    all backbones here.
+    The behavioural expectation calibrator teaches that a child is no likelier than its parent: the loss is
+    L_ce + alpha L_lc, L_lc the mean over records of sum_k max(p_k - p_parent(k), 0), through both of which
+    gradients flow. With alpha 0 or one task there is no such term, and no `logits_and_loss`: gradient
+    methods, which refuse a backbone with a loss of its own, then accept this one.
+
+    In the authors' code h_k is one linear layer and batch normalisation an option; here h_k is a tower as in
+    all backbones, and nothing is normalised.
 
     Args:
         spec: as in `Backbone`.
         tasks: as in `Backbone`; a parent must stand before its children.
         bottom: units of each task's f; the last is the width of what is passed on. Default (512, 256).
+        calibrator_weight: alpha. Default 0.6, the paper's.
         tower: units of the hidden layers of each task's h. Default (128, 64).
         **kwargs: as in `Backbone`.
 
@@ -43,18 +48,25 @@ class AITM(Backbone):
 
     References:
         Xi et al., "Modeling the Sequential Dependence among Audience Multi-step Conversions with
-        Multi-task Learning in Targeted Display Advertising", KDD 2021, arXiv 2105.08489; the authors'
-        code, github.com/xidongbo/AITM.
+        Multi-task Learning in Targeted Display Advertising", KDD 2021, arXiv 2105.08489. Equations read in
+        the authors' code, github.com/xidongbo/AITM (AITM.py; AITM_standard.py for more than two tasks).
     """
 
-    SETTINGS = (*Backbone.SETTINGS, "bottom")
+    SETTINGS = (*Backbone.SETTINGS, "bottom", "calibrator_weight")
 
     def __init__(
-        self, spec: InputSpec, tasks: Sequence[Task], *, bottom: Sequence[int] = (512, 256), **kwargs: Any
+        self,
+        spec: InputSpec,
+        tasks: Sequence[Task],
+        *,
+        bottom: Sequence[int] = (512, 256),
+        calibrator_weight: float = 0.6,
+        **kwargs: Any,
     ) -> None:
         super().__init__(spec, tasks, **kwargs)
-        self.parents = parents_of("AITM", tasks)
+        self.parents = parents_of("AITM", tasks, needed=len(tasks) > 1)
         self.bottom = tuple(bottom)
+        self.calibrator_weight = calibrator_weight
         self.bottoms = [self._mlp(f"bottom_{k}", self.bottom) for k in range(len(tasks))]
         width = self.bottom[-1] if self.bottom else self.embedding.state_width
         self.transfers = {
@@ -82,6 +94,31 @@ class AITM(Backbone):
             states.append(own)
         return self.towers(states, training=training)
 
+    @property
+    def logits_and_loss(self) -> Callable[..., tuple[Any, Any]]:
+        """`calibrated`, where there is something to calibrate; else no attribute: no loss of its own."""
+        if not self.calibrator_weight or not self.transfers:
+            raise AttributeError("AITM: no calibrator, with calibrator_weight 0 or no task that has a parent")
+        return self.calibrated
+
+    def calibrated(
+        self, inputs: Mapping[str, Any], labels: Any, mask: Any, training: bool = True
+    ) -> tuple[Any, Any]:
+        """Logits [N, K] of `inputs` {name: [N]}, and alpha times the calibrator's loss, a scalar.
+
+        Args:
+            labels: not read.
+            mask: [N], 1 for the records that count.
+        """
+        logits = self(inputs, training=training)
+        probabilities = tf.sigmoid(tf.cast(logits, tf.float32))
+        excess = [
+            tf.nn.relu(probabilities[:, k] - probabilities[:, parent])
+            for k, parent in enumerate(self.parents)
+            if parent is not None
+        ]
+        return logits, self.calibrator_weight * self.own_loss(tf.stack(excess, axis=1), mask)
+
 
 @keras.saving.register_keras_serializable(package="rmtl_tf")
 class AdaptiveTransfer(keras.layers.Layer):
@@ -89,7 +126,8 @@ class AdaptiveTransfer(keras.layers.Layer):
 
         z = sum_u w_u h_1(u),  w = softmax_u(<h_2(u), h_3(u)> / sqrt(W)),  u in {p, q}
 
-    h_1, h_2 and h_3 are linear maps without bias, as in the authors' code.
+    h_1, h_2 and h_3 are linear maps without bias, as in the authors' code, whose initial weights are
+    N(0, 0.01^2) however.
 
     Args:
         width: W, of p, q and z.

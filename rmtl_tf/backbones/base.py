@@ -116,6 +116,17 @@ class Backbone(keras.layers.Layer):
             for k in range(len(self.tasks))
         ]
 
+    def own_loss(self, values: Any, mask: Any) -> Any:
+        """A term of a backbone's own loss: values [N, C] added up over C, averaged over the records whose
+        mask [N] is 1, and divided by K; a scalar.
+
+        Divided, because a paper adds such a term to the sum of the tasks' losses and the agent minimises
+        their mean. 0 where no record counts.
+        """
+        valid = tf.cast(mask, tf.float32)
+        total = tf.reduce_sum(valid[:, tf.newaxis] * values)
+        return tf.math.divide_no_nan(total, tf.reduce_sum(valid)) / len(self.tasks)
+
     def part_seed(self, *path: str | int) -> int:
         """The seed of the part at `path`."""
         return derive_seed(self.seed, *path)

@@ -24,8 +24,9 @@ class DBMTL(Backbone):
         h_k = specific_k(shared(x));  r_k = h_k, or relation_k([h_k, r_parent]);  z_k = w_k r_k + b_k
 
     The parent passes on its hidden state r, not its probability or label, as in EasyRec, the public code
-    of the authors' company. The network is the tree of `Task.parent`; the paper also searches for the
-    network and gives a target several parents. With one task it is a shared bottom.
+    of the authors' company. A task without a parent has no Bayesian layer, for in the paper these are the
+    network's links; in EasyRec it may have one. The network is the tree of `Task.parent`; the paper also
+    searches for the network and gives a target several parents. With one task it is a shared bottom.
 
     Args:
         spec: as in `Backbone`.
@@ -40,6 +41,7 @@ class DBMTL(Backbone):
 
     References:
         Wang et al., "Deep Bayesian Multi-Target Learning for Recommender Systems", 2019, arXiv 1902.09154.
+        Equations read in EasyRec, easy_rec/python/model/dbmtl.py.
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom", "relation")
@@ -54,7 +56,7 @@ class DBMTL(Backbone):
         **kwargs: Any,
     ) -> None:
         super().__init__(spec, tasks, **kwargs)
-        self.parents = parents_of("DBMTL", tasks)
+        self.parents = parents_of("DBMTL", tasks, needed=len(tasks) > 1)
         self.bottom = tuple(bottom)
         self.relation = tuple(relation)
         self.shared = self._mlp("bottom", self.bottom)

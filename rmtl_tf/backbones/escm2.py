@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 
 from rmtl_tf.backbones.esmm import ESMM
-from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.layers import MLP, Towers
 from rmtl_tf.schema import Task
@@ -22,16 +21,21 @@ class ESCM2(ESMM):
 
     Forward it is ESMM: a network gives a task given its parent (CVR), a product along the funnel the
     task itself (CTCVR). ESMM never teaches CVR by itself, and its CVR estimates are biased. The paper's
-    loss is L_CTR + lambda_c R_CVR + L_CTCVR: the cross-entropies the agent computes anyway (and weights),
-    and for every task with a parent a risk of its CVR over all records, from those where the parent
-    happened: o is the parent's label, o^ its predicted probability (the propensity; along a chain, that of
-    the product), e the cross-entropy of the task's label under its CVR, w = o / o^, at most 15. No
-    gradient flows through w. K tasks instead of the paper's two: one risk a parent and child.
+    loss is L_CTR + lambda_c R_CVR + lambda_g L_CTCVR: the cross-entropies the agent computes anyway (and
+    weights: lambda_g is 1, the public implementation's, unless a weighting says otherwise), and for every
+    task with a parent a risk of its CVR over all records, from those where the parent happened: o is the
+    parent's label, o^ its predicted probability (the propensity; along a chain, that of the product), e the
+    cross-entropy of the task's label under its CVR, w = o / o^, at most 15. No gradient flows through w, or
+    the loss could be lowered by a wrong propensity. K tasks instead of the paper's two: one risk a parent
+    and child. The paper's networks are gated experts (MMoE), any would do; here they are those of `ESMM`.
+
+    The public implementation (PaddleRec) is otherwise in three points: it divides the weight of IPS by the
+    square of the batch's clicks; in DR it does not cap w, and gradients do flow through it.
 
     Args:
         spec: as in `Backbone`.
-        tasks: as in `ESMM`; at least one has a parent.
-        counterfactual_weight: lambda_c. Default 0.01, as in the public implementation (PaddleRec).
+        tasks: as in `ESMM`; at least one has a parent, so one task alone is refused.
+        counterfactual_weight: lambda_c. Default 0.01, as in the public implementation.
         **kwargs: as in `ESMM`.
 
     Raises:
@@ -39,10 +43,12 @@ class ESCM2(ESMM):
 
     References:
         Wang et al., "ESCM2: Entire Space Counterfactual Multi-Task Model for Post-Click Conversion Rate
-        Estimation", SIGIR 2022, arXiv 2204.05125.
+        Estimation", SIGIR 2022, arXiv 2204.05125, section 4 (counterfactual risk regularizer). Formulas as
+        quoted in notes on the paper, constants as in PaddleRec, models/multitask/escm2.
     """
 
     SETTINGS = (*ESMM.SETTINGS, "counterfactual_weight")
+    NEEDS_PARENT = True
 
     def __init__(
         self, spec: InputSpec, tasks: Sequence[Task], *, counterfactual_weight: float = 0.01, **kwargs: Any
@@ -50,12 +56,6 @@ class ESCM2(ESMM):
         super().__init__(spec, tasks, **kwargs)
         self.counterfactual_weight = counterfactual_weight
         self.children = [k for k, parent in enumerate(self.parents) if parent is not None]
-        if not self.children:
-            raise UserError(
-                f"{type(self).__name__}: expected a task with a parent, received none among "
-                f"{[task.name for task in tasks]}. Tag the label of a task that presupposes another with "
-                "'parent:<task>', or choose shared_bottom."
-            )
 
     def logits_and_loss(
         self, inputs: Mapping[str, Any], labels: Any, mask: Any, training: bool = True
@@ -65,8 +65,6 @@ class ESCM2(ESMM):
         Args:
             labels: [N, K], 0 or 1.
             mask: [N], 1 for the records that count.
-
-        The risks are means over records, added up and divided by K, as the agent's loss is.
         """
         state = self.state(inputs, training=training)
         own = self.conditional_logits(state, training=training)
@@ -81,9 +79,7 @@ class ESCM2(ESMM):
             )
         weight = tf.stop_gradient(tf.stack(weights, axis=1))
         risks = self.risks(state, tf.stack(errors, axis=1), weight, training)
-        total = tf.reduce_sum(tf.cast(mask, tf.float32)[:, tf.newaxis] * risks)
-        mean = tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(mask, tf.float32)))
-        return logits, self.counterfactual_weight * mean / len(self.tasks)
+        return logits, self.counterfactual_weight * self.own_loss(risks, mask)
 
     def risks(self, state: Any, errors: Any, weights: Any, training: bool) -> Any:
         """The risk of every record and child, [N, C], from e and w, [N, C] each; state [N, F * D]."""
@@ -107,10 +103,11 @@ class ESCM2IPS(ESCM2):
 class ESCM2DR(ESCM2):
     """ESCM2, doubly robust: the risk is e^ + w (e - e^) + w (e - e^)^2 (see `ESCM2`).
 
-    e^, the error a third network imputes, is trained by the last term. The risk is unbiased where the
-    propensity or the imputation is right. That network has the sizes of the others; its output is a
-    softplus, since a cross-entropy is not negative (the public implementation takes a probability).
-    It is not used in serving.
+    The first two terms are the paper's L_DR^error, unbiased where the propensity or the imputation is right;
+    the last is its L_DR^imp, which teaches e^, the error a third network imputes. As in the public
+    implementation both terms reach both networks. The third has the sizes of the others; its output is a
+    softplus, since a cross-entropy is not negative and may exceed 1 (the public implementation takes a
+    probability). It is not used in serving.
     """
 
     def __init__(self, spec: InputSpec, tasks: Sequence[Task], **kwargs: Any) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from rmtl_tf.backbones.base import Backbone
-from rmtl_tf.errors import UserError
+from rmtl_tf.backbones.parents import parents_of
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.schema import Task
 
@@ -18,7 +18,9 @@ class ESMM(Backbone):
     """Shared embedding, a network per task, and products along the funnel: pCTCVR = pCTR * pCVR.
 
     A task's network gives the probability of the task given its parent; the result is the logit of
-    the product of these along the chain of parents. A task without a parent is its own network.
+    the product of these along the chain of parents. A task without a parent is its own network. The loss
+    is the agent's: the cross-entropies of the products, over all records; a conditional probability has
+    none of its own.
 
     Args:
         spec: as in `Backbone`.
@@ -31,22 +33,17 @@ class ESMM(Backbone):
 
     References:
         Ma et al., "Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click
-        Conversion Rate", SIGIR 2018, arXiv 1804.07931.
+        Conversion Rate", SIGIR 2018, arXiv 1804.07931: equation 1 (the product), equation 3 (the loss).
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom")
+    NEEDS_PARENT: ClassVar[bool] = False  # whether tasks without any parent are refused
 
     def __init__(
         self, spec: InputSpec, tasks: Sequence[Task], *, bottom: Sequence[int] = (512, 256), **kwargs: Any
     ) -> None:
         super().__init__(spec, tasks, **kwargs)
-        names = [task.name for task in tasks]
-        for k, task in enumerate(tasks):
-            if task.parent is not None and task.parent not in names[:k]:
-                raise UserError(
-                    f"ESMM, task {task.name!r}: parent {task.parent!r} must stand before it in {names}."
-                )
-        self.parents = tuple(None if task.parent is None else names.index(task.parent) for task in tasks)
+        self.parents = parents_of(type(self).__name__, tasks, needed=self.NEEDS_PARENT)
         self.bottom = tuple(bottom)
         self.bottoms = self.make_bottoms(bottom)
         self.towers = self.make_towers()

@@ -24,7 +24,9 @@ class MetaHeac(Backbone):
 
     This is the architecture only. The paper's meta-learning loop trains it for tasks never seen
     (audience expansion from a few seed users); here all tasks are known and learn together. Its critics
-    are output heads and have nothing to do with the critics of `rmtl_tf.rl`.
+    are output heads and have nothing to do with the critics of `rmtl_tf.rl`. They are towers here and in the
+    author's multi-task library (which takes the mean of h_m sigmoid(v_m), not the sum: no probability), and
+    linear in PaddleRec.
 
     Args:
         spec, tasks: as in `Backbone`.
@@ -35,7 +37,7 @@ class MetaHeac(Backbone):
 
     References:
         Zhu et al., "Learning to Expand Audience via Meta Hybrid Experts and Critics for Recommendation
-        and Advertising", KDD 2021, arXiv 2105.14688.
+        and Advertising", KDD 2021, arXiv 2105.14688. Equations read in PaddleRec, models/multitask/metaheac.
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom", "experts", "critic_heads")

@@ -25,7 +25,7 @@ class MMoE(Backbone):
 
     References:
         Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-        Mixture-of-Experts", KDD 2018.
+        Mixture-of-Experts", KDD 2018, section 4.2: equations 6 to 8.
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom", "experts")
@@ -45,12 +45,20 @@ class MMoE(Backbone):
         self.mixture = Experts(
             experts, bottom, self.dropout, self.part_seed("experts"), dtype=self.dtype_policy, name="experts"
         )
-        self.gates = [
-            Gate(experts, self.part_seed("gate", k), dtype=self.dtype_policy, name=f"gate_{k}")
-            for k in range(len(tasks))
-        ]
+        self.gates = self.make_gates()
         self.towers = self.make_towers()
 
+    def make_gates(self) -> list[Gate]:
+        """A gate for each task."""
+        return [
+            Gate(self.experts, self.part_seed("gate", k), dtype=self.dtype_policy, name=f"gate_{k}")
+            for k in range(len(self.tasks))
+        ]
+
     def logits(self, state: Any, training: bool = False) -> Any:
+        return self.towers(self.mixed(state, training), training=training)
+
+    def mixed(self, state: Any, training: bool) -> list[Any]:
+        """The experts' outputs as each gate mixes them, [N, W] a gate."""
         outputs = self.mixture(state, training=training)  # (N, experts, W)
-        return self.towers([mix(gate(state), outputs) for gate in self.gates], training=training)
+        return [mix(gate(state), outputs) for gate in self.gates]

@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from rmtl_tf.backbones.base import Backbone
-from rmtl_tf.features.spec import InputSpec
-from rmtl_tf.layers import Experts, Gate, mix
-from rmtl_tf.schema import Task
+from rmtl_tf.backbones.mmoe import MMoE
+from rmtl_tf.layers import Gate
 
 
 @keras.saving.register_keras_serializable(package="rmtl_tf")
-class OMoE(Backbone):
+class OMoE(MMoE):
     """A shared bottom made of experts, mixed by one gate all tasks share: z_k = h^k(sum_i g(x)_i f_i(x)).
 
     What MMoE is compared with to show what a gate per task adds. With one task both are the same.
 
     Args:
-        spec, tasks: as in `Backbone`.
-        bottom: units of the layers of every expert. Default (512, 256).
-        experts: number of experts. Default 8.
-        **kwargs: as in `Backbone`.
+        spec, tasks, **kwargs: as in `MMoE`.
 
     References:
         Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-        Mixture-of-Experts", KDD 2018 (its baseline OMoE).
+        Mixture-of-Experts", KDD 2018, end of section 4.2 (its baseline OMoE).
     """
 
-    SETTINGS = (*Backbone.SETTINGS, "bottom", "experts")
-
-    def __init__(
-        self,
-        spec: InputSpec,
-        tasks: Sequence[Task],
-        *,
-        bottom: Sequence[int] = (512, 256),
-        experts: int = 8,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(spec, tasks, **kwargs)
-        self.bottom = tuple(bottom)
-        self.experts = experts
-        self.mixture = Experts(
-            experts, bottom, self.dropout, self.part_seed("experts"), dtype=self.dtype_policy, name="experts"
-        )
-        self.gate = Gate(experts, self.part_seed("gate"), dtype=self.dtype_policy, name="gate")
-        self.towers = self.make_towers()
+    def make_gates(self) -> list[Gate]:
+        """One gate."""
+        return [Gate(self.experts, self.part_seed("gate"), dtype=self.dtype_policy, name="gate")]
 
     def logits(self, state: Any, training: bool = False) -> Any:
-        shared = mix(self.gate(state), self.mixture(state, training=training))  # (N, W)
-        return self.towers([shared] * len(self.tasks), training=training)
+        return self.towers(self.mixed(state, training) * len(self.tasks), training=training)

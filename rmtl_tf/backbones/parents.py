@@ -8,16 +8,16 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.schema import Task
 
 
-def parents_of(model: str, tasks: Sequence[Task]) -> tuple[int | None, ...]:
+def parents_of(model: str, tasks: Sequence[Task], needed: bool = False) -> tuple[int | None, ...]:
     """Index of each task's parent, None for a task that has none: K entries.
 
     Args:
         model: who asks, for the errors.
-        tasks: a parent must stand before its children. Where there is more than one task, some task must
-            have a parent.
+        tasks: a parent must stand before its children.
+        needed: whether some task must have a parent. Default False.
 
     Raises:
-        UserError: a parent does not stand before its child, or no task of several has a parent.
+        UserError: a parent does not stand before its child, or a parent is needed and there is none.
     """
     names = [task.name for task in tasks]
     for k, task in enumerate(tasks):
@@ -25,7 +25,7 @@ def parents_of(model: str, tasks: Sequence[Task]) -> tuple[int | None, ...]:
             raise UserError(
                 f"{model}, task {task.name!r}: parent {task.parent!r} must stand before it in {names}."
             )
-    if len(tasks) > 1 and all(task.parent is None for task in tasks):
+    if needed and all(task.parent is None for task in tasks):
         raise UserError(
             f"{model}: expected a task with a parent, received none among {names}. Tag the label of a task "
             "that presupposes another with 'parent:<task>', or choose shared_bottom."

@@ -26,6 +26,10 @@ class PEPNet(Backbone):
     enters the first layer, and the last layer, of width 1, has no gate. No gradient flows through
     stop(.), so that no gate moves the embeddings it only reads; priors do learn through the gates.
 
+    In the paper's formula, O_pp^l = delta^l * H^l, H^(l+1) = f(O_pp^l W^l + b^l), the H are read here as the
+    hidden units, which is what its abstract says PPNet scales; so does PEPNet in TorchEasyRec. Read as the
+    layers' inputs, O_ep would be scaled once more by every task, as in FuxiCTR's PPNet: not done here.
+
     The paper's domain features (scenario id and its statistics) are here all fields that are no id: the
     context inputs and the numeric field. Its personal prior (user, item, author) is `spec.ids`. Every
     task and layer has a Gate NU of its own, as wide as what it scales. With `cross_layers` the fields are
@@ -42,7 +46,8 @@ class PEPNet(Backbone):
 
     References:
         Chang et al., "PEPNet: Parameter and Embedding Personalized Network for Infusing with
-        Personalized Prior Information", KDD 2023, arXiv 2302.01115.
+        Personalized Prior Information", KDD 2023, arXiv 2302.01115. Its formulas as quoted in secondary
+        text; the place of the gates compared with the public code named above.
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom")

@@ -18,7 +18,8 @@ class PLE(Backbone):
     """Levels of task experts and shared experts (`Extraction`), then a tower per task.
 
     The first level reads the state everywhere. The last level has no shared gate, for nothing reads
-    its shared state.
+    its shared state. The paper's loss (a sample space for every task, weights that decay) is left to the
+    agent and its weightings.
 
     Args:
         spec, tasks: as in `Backbone`.
@@ -30,7 +31,7 @@ class PLE(Backbone):
 
     References:
         Tang et al., "Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for
-        Personalized Recommendations", RecSys 2020.
+        Personalized Recommendations", RecSys 2020, section 4.2: equations 6 (a level) and 7 (the towers).
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom", "shared_experts", "task_experts", "levels")
@@ -51,21 +52,26 @@ class PLE(Backbone):
         self.shared_experts = shared_experts
         self.task_experts = task_experts
         self.levels = levels
-        self.extractions = [
-            Extraction(
-                len(tasks),
-                task_experts,
-                shared_experts,
-                bottom,
-                self.dropout,
-                shared_output=level < levels - 1,
-                seed=self.part_seed("level", level),
-                dtype=self.dtype_policy,
-                name=f"level_{level}",
-            )
-            for level in range(levels)
-        ]
+        self.extractions = [self.make_extraction(level) for level in range(levels)]
         self.towers = self.make_towers()
+
+    def path_of(self, level: int) -> tuple[str | int, ...]:
+        """What names and seeds the extraction of a level, from 0."""
+        return ("level", level)
+
+    def make_extraction(self, level: int) -> Extraction:
+        """The extraction of a level, from 0."""
+        return Extraction(
+            len(self.tasks),
+            self.task_experts,
+            self.shared_experts,
+            self.bottom,
+            self.dropout,
+            shared_output=level < self.levels - 1,
+            seed=self.part_seed(*self.path_of(level)),
+            dtype=self.dtype_policy,
+            name="_".join(map(str, self.path_of(level))),
+        )
 
     def logits(self, state: Any, training: bool = False) -> Any:
         states = [state] * (len(self.tasks) + 1)

@@ -24,9 +24,10 @@ class STEM(Backbone):
     no gradient flows ("task-specific backward"): task k's embedding and experts learn from task k's
     loss alone, the shared ones from all.
 
-    One level, as the authors' code has by default, so that no gate of the shared state is needed; the
-    gate is one linear map, where that code can put hidden layers before it. A dropped id is dropped in all
-    embeddings. With `cross_layers` every embedding has cross layers of its own.
+    One level, as the authors' code has by default, so that no gate of the shared state is needed. The gate is
+    one linear map without bias, as MMoE's and PLE's; that code puts hidden layers (128, 64) before it, and
+    before those of its MMoE and PLE too. A dropped id is dropped in all embeddings. With `cross_layers` every
+    embedding has cross layers of its own.
 
     Args:
         spec, tasks: as in `Backbone`.
@@ -37,7 +38,8 @@ class STEM(Backbone):
 
     References:
         Su et al., "STEM: Unleashing the Power of Embeddings for Multi-task Recommendation", AAAI 2024,
-        arXiv 2308.13537.
+        arXiv 2308.13537. What the gates read and where gradients stop: the authors' code,
+        github.com/LiangcaiSu/STEM (models/STEM.py).
     """
 
     SETTINGS = (*Backbone.SETTINGS, "bottom", "shared_experts", "task_experts")

@@ -41,6 +41,9 @@ class ModelConfig(Strict):
     counterfactual_weight: float = Field(
         0.01, ge=0, le=1000, description="ESCM2: weight of the counterfactual risk, lambda_c"
     )
+    calibrator_weight: float = Field(
+        0.6, ge=0, le=1000, description="AITM: weight of its calibrator (a child no likelier than its parent)"
+    )
     cross_layers: int = Field(
         0, ge=0, le=8, description="DCN-v2 cross layers between the embedded inputs and the backbone; 0: none"
     )

@@ -21,7 +21,8 @@ class Cross(keras.layers.Layer):
 
     References:
         Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
-        Learning to Rank Systems", WWW 2021, arXiv 2008.13535.
+        Learning to Rank Systems", WWW 2021, arXiv 2008.13535: equation 1; below a backbone it is the paper's
+        stacked structure.
     """
 
     def __init__(self, layers: int, seed: int = 0, **kwargs: Any) -> None:

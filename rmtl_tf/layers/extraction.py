@@ -31,8 +31,8 @@ class Extraction(keras.layers.Layer):
 
     References:
         Tang et al., "Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for
-        Personalized Recommendations", RecSys 2020, sections 4.1
-        (customized gate control: g^k(x) = w^k(x) S^k(x)) and 4.2 (the next level reads g^k).
+        Personalized Recommendations", RecSys 2020, equations 2 to 4 (g^k(x) = w^k(x) S^k(x), w^k a softmax of
+        a linear map without bias) and 6 (the next level reads g^k; the shared gate sees all experts).
     """
 
     def __init__(

@@ -20,7 +20,8 @@ class Gate(keras.layers.Layer):
 
     References:
         Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-        Mixture-of-Experts", KDD 2018: g^k(x) = softmax(W_gk x). As there, the map has no bias.
+        Mixture-of-Experts", KDD 2018, equation 8: g^k(x) = softmax(W_gk x); Tang et al. (PLE), RecSys
+        2020, equation 3. As there, the map has no bias.
     """
 
     def __init__(self, count: int, seed: int = 0, **kwargs: Any) -> None:

@@ -21,7 +21,8 @@ class GateNU(keras.layers.Layer):
 
     References:
         Chang et al., "PEPNet: Parameter and Embedding Personalized Network for Infusing with
-        Personalized Prior Information", KDD 2023, arXiv 2302.01115.
+        Personalized Prior Information", KDD 2023, arXiv 2302.01115 (Gate NU, gamma = 2). As in EasyRec's
+        GateNN, the hidden layer is as wide as the gate.
     """
 
     def __init__(self, units: int, seed: int = 0, **kwargs: Any) -> None:

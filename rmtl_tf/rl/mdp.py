@@ -15,8 +15,11 @@ import tensorflow as tf
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy in nats, [N, K], from labels and logits [N, K]; never infinite."""
-    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    """Binary cross-entropy in nats, [N, K], from labels and logits [N, K]; never infinite.
+
+    In the labels' precision, whatever that of the logits (bfloat16 under Keras' mixed policy).
+    """
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=tf.cast(logits, labels.dtype))
 
 
 def rewards(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

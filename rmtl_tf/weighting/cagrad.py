@@ -26,7 +26,8 @@ class CAGrad(GradientMethod):
         radius: c in [0, 1). Default 0.5.
 
     References:
-        Liu, Liu, Jin, Stone, Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021.
+        Liu, Liu, Jin, Stone, Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021:
+        equation 3 (the problem) and algorithm 1 (its dual).
     """
 
     radius: float = 0.5

@@ -24,7 +24,7 @@ class DWA(TaskLevel):
         softness: T of the paper, temperature of the softmax. Default 2, the paper's.
 
     References:
-        Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
+        Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019: equation 7.
     """
 
     window: int = 100

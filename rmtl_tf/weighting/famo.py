@@ -17,16 +17,18 @@ class FAMO(TaskLevel):
 
     After a step the logits move against the tasks that improved most:
     xi <- xi - rate * (J (log L_t - log L_{t+1}) + decay * xi), J the Jacobian of the softmax. The authors'
-    code takes L_{t+1} from the same batch once more and moves xi by Adam; here it is the loss of the next
-    batch, which needs no second forward pass but carries the noise of the batches, and xi moves by plain
-    gradient steps, as in the paper's algorithm.
+    code takes L_{t+1} from the same batch once more, moves xi by Adam and clips the shared gradient; here
+    L_{t+1} is the loss of the next batch, which needs no second forward pass but carries the noise of the
+    batches, and xi moves by plain gradient steps, as in the paper's algorithm. Losses are at least 1e-8 (the
+    paper adds 1e-8 to them).
 
     Args:
-        rate: step of xi. Default 0.025.
-        decay: weight decay of xi. Default 0.001.
+        rate: step of xi, beta. Default 0.025, of the authors' code.
+        decay: weight decay of xi, gamma. Default 0.001 (the authors' code has 0.01 and 0.00001).
 
     References:
-        Liu, Feng, Stone, Liu, "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023.
+        Liu, Feng, Stone, Liu, "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023: algorithm 1,
+        equations 10 (xi), 11 (the step's weights) and 12 (decay).
     """
 
     rate: float = 0.025

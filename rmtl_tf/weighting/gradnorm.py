@@ -19,15 +19,17 @@ class GradNorm(GradientMethod):
 
     G_k = v_k |g_k|; r_k = L_k / L_k(0), divided by its mean over tasks, with L_k(0) the loss of the first
     batch; the target mean(G) r_k^alpha counts as a constant. After the step v is kept above 0.001 and scaled
-    to sum K. The norms are over all shared variables (the paper: one shared layer, often the last).
+    to sum K. v moves by plain gradient steps (the paper: Adam), and the norms are over all shared variables
+    (the paper: one shared layer, usually the last). The paper sums v_k L_k, which is K times as much.
 
     Args:
-        rate: step of v. Default 0.025.
-        alpha: 0 pulls all norms together, more lets tasks that train slowly have larger ones. Default 1.5.
+        rate: step of v. Default 0.025, the paper's.
+        alpha: 0 pulls all norms together, more lets tasks that train slowly have larger ones. Default 1.5,
+            the paper's for NYUv2.
 
     References:
         Chen, Badrinarayanan, Lee, Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing
-        in Deep Multitask Networks", ICML 2018.
+        in Deep Multitask Networks", ICML 2018: equations 1 (target) and 2 (objective), algorithm 1.
     """
 
     rate: float = 0.025

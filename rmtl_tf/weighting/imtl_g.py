@@ -25,6 +25,7 @@ class IMTLG(GradientMethod):
 
     References:
         Liu, Li, Kuang, Xue, Chen, Yang, Liao, Zhang, "Towards Impartial Multi-task Learning", ICLR 2021.
+        Closed form read in LibMTL (weighting/IMTL.py). The paper's other half, IMTL-L, is not built.
     """
 
     def combine(self, gram: tf.Tensor, losses: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:

@@ -20,7 +20,8 @@ class MGDA(GradientMethod):
     MGDA; its upper bound MGDA-UB on the shared representation is not built), not normalised.
 
     References:
-        Sener, Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018.
+        Sener, Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018: equation 3,
+        algorithm 2 (equation 4 for two tasks).
         Desideri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", 2012.
     """
 

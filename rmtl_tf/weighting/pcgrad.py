@@ -22,7 +22,8 @@ class PCGrad(GradientMethod):
         seed: of the orders.
 
     References:
-        Yu, Kumar, Gupta, Levine, Hausman, Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020.
+        Yu, Kumar, Gupta, Levine, Hausman, Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020:
+        algorithm 1.
     """
 
     seed: int = 0

@@ -21,7 +21,7 @@ class RLW(TaskLevel):
 
     References:
         Lin, Ye, Zhang, Tsang, "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task
-        Learning", TMLR 2022.
+        Learning", TMLR 2022 (normal distribution). The paper sums softmax(x)_k L_k, as LibMTL does.
     """
 
     seed: int = 0

@@ -22,7 +22,8 @@ class Scaled:
         normalise: "batch": one mean over records and tasks; "task": one for each task; "none".
         cap: largest weight, applied last; None for no limit.
         temperature: T > 0, omega^(1 / T): above 1 the weights become more even, below less; 1 leaves
-            them as they are, to the bit.
+            them as they are, to the bit. Without `normalise` or `cap`, a low one can make large weights
+            infinite.
     """
 
     inner: Weighting
@@ -39,20 +40,34 @@ class Scaled:
 
     def update(self, losses: tf.Tensor, context: Context, state: State) -> tuple[tf.Tensor, State]:
         weights, state = self.inner.update(losses, context, state)
+        axis = None if self.normalise == "batch" else 0
         if self.temperature != 1:
+            if self.normalise != "none":
+                # The scale does not matter: a high power of at most 1 is never infinite.
+                weights = tf.minimum(weights / _largest(weights, context.mask, axis), 1.0)
             weights = tf.pow(weights, 1.0 / self.temperature)
         if self.normalise != "none":
-            weights = weights / _mean(weights, context.mask, None if self.normalise == "batch" else 0)
+            weights = weights / _mean(weights, context.mask, axis)
         if self.cap is not None:
             weights = tf.minimum(weights, tf.cast(self.cap, weights.dtype))
         return tf.stop_gradient(weights), state
 
 
+def _valid(weights: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Whether a row's mask is above 0, [N, K] as the weights."""
+    valid = tf.ones_like(weights, tf.bool)
+    return valid if mask is None else valid & (tf.cast(mask, weights.dtype)[:, tf.newaxis] > 0)
+
+
+def _largest(weights: tf.Tensor, mask: tf.Tensor | None, axis: int | None) -> tf.Tensor:
+    """As `_mean`, the largest weight."""
+    largest = tf.reduce_max(tf.where(_valid(weights, mask), weights, 0.0), axis)
+    return tf.where(largest > 0, largest, tf.ones_like(largest))
+
+
 def _mean(weights: tf.Tensor, mask: tf.Tensor | None, axis: int | None) -> tf.Tensor:
     """Mean of weights [N, K] over rows with a mask above 0, and tasks unless `axis` is 0; 1 instead of 0."""
-    valid = tf.ones_like(weights, tf.bool)
-    if mask is not None:
-        valid &= tf.cast(mask, weights.dtype)[:, tf.newaxis] > 0
+    valid = _valid(weights, mask)
     # Numerator and count are the same reduction, so the mean of ones is exactly 1.
     total = tf.reduce_sum(tf.where(valid, weights, 0.0), axis)
     count = tf.reduce_sum(tf.cast(valid, weights.dtype), axis)

@@ -15,9 +15,10 @@ _SMALLEST = 1e-8
 class STCH(TaskLevel):
     """omega_k = K softmax(f / mu)_k / L_k with f_k = log(L_k / scale_k).
 
-    That is the gradient of mu log sum_k exp(f_k / mu), the paper's scalarization of the objectives f with
-    equal preferences and ideal point 0; f as in the authors' multi-task code. `scale` is the mean loss of
-    the first `window` batches, in which sum_k log L_k is minimised, the limit of large mu.
+    That is K times the gradient of mu log sum_k exp(f_k / mu), the paper's scalarization of the objectives f
+    with equal preferences and ideal point 0; f and the factor K as in the authors' multi-task code. `scale`
+    is the mean loss of the first `window` batches, in which sum_k log L_k is minimised, the limit of large
+    mu. (That code: some epochs of sum_k log L_k, the last of which gives the scale.)
 
     Args:
         mu: smoothing; the smaller, the more only the worst task counts. Default 1.
@@ -25,7 +26,8 @@ class STCH(TaskLevel):
 
     References:
         Lin, Zhang, Yang, Liu, Wang, Zhang, "Smooth Tchebycheff Scalarization for Multi-Objective
-        Optimization", ICML 2024.
+        Optimization", ICML 2024, arXiv 2402.19078. Equations read in the authors' code, github.com/Xi-L/STCH
+        (STCH_MTL/LibMTL/weighting/STCH.py).
     """
 
     mu: float = 1.0

@@ -26,7 +26,8 @@ class Uncertainty(TaskLevel):
 
     References:
         Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
-        and Semantics", CVPR 2018.
+        and Semantics", CVPR 2018, section 3.2 (its last equation: a regression and a classification; s as
+        what is learned).
     """
 
     rate: float = 0.025

@@ -431,9 +431,11 @@ class TestProcesses:
     def test_cached_rerun_is_fast_and_imports_nothing_heavy(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
         assert start(root, 0).wait(30) == 0
-        began = time.monotonic()
+        before = os.times()
         output, log = start(root, 0).communicate(timeout=30)
-        assert time.monotonic() - began < 2
+        after = os.times()
+        # Of the processor, not of the clock: another process may be busy.
+        assert after.children_user + after.children_system < before.children_user + before.children_system + 2
         assert output.strip() == "[]"
         assert "Slow           cached" in log
 

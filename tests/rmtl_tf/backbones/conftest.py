@@ -57,6 +57,14 @@ class Oracle:
         fields.append(self.dense(f"{path}/numeric", numbers))
         return np.concatenate(fields, axis=1)
 
+    def cross(self, path, x):
+        """DCN-v2, equation 1: x_{l+1} = x_0 (W x_l + b) + x_l, for the cross layers there are."""
+        state, layer = x, 0
+        while f"{path}/linear_{layer}/kernel" in self.weights:
+            state = x * self.dense(f"{path}/linear_{layer}", state) + state
+            layer += 1
+        return state
+
     def dense(self, path, x):
         return x @ self.weights[f"{path}/kernel"] + self.weights[f"{path}/bias"]
 

@@ -11,43 +11,22 @@ from rmtl_tf.backbones import AITM
 from rmtl_tf.backbones.aitm import AdaptiveTransfer
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.rl.agent import Agent
 from rmtl_tf.schema import Task
+from rmtl_tf.weighting import MGDA
+from tests.rmtl_tf.backbones import oracles
 
 TREE = [Task("click"), Task("like", "click"), Task("view"), Task("buy", "click"), Task("return", "buy")]
+PARENTS = (None, 0, None, 0, 3)
 
 
-def ait(kernels, passed, own):
-    """z = sum_u w_u h1(u), w_u = softmax(<h2(u), h3(u)> / sqrt(W)), record by record."""
-    h1, h2, h3 = kernels
-    result = np.zeros_like(own)
-    for n in range(len(own)):
-        pair = (passed[n], own[n])
-        scores = np.array([(u @ h2) @ (u @ h3) for u in pair]) / np.sqrt(own.shape[1])
-        weights = np.exp(scores - scores.max())
-        weights /= weights.sum()
-        result[n] = sum(w * (u @ h1) for w, u in zip(weights, pair, strict=True))
-    return result
-
-
-@pytest.mark.parametrize(
-    ("names", "parents"),
-    [(1, (None,)), (2, (None, 0)), (4, (None, 0, 1, 2)), ("tree", (None, 0, None, 0, 3))],
-)
-def test_logits_follow_the_papers_equations(names, parents, spec, tasks, batch, oracle, small):
-    backbone = AITM(spec, TREE if names == "tree" else tasks(names), **small)
+def test_logits_follow_the_papers_equations_down_a_tree(spec, batch, oracle, small):
+    backbone = AITM(spec, TREE, **small)
     backbone.build()
     for variable in backbone.trainable_variables:  # else the weights of the attention are all about 1/2
         if "attention" in variable.path:
             variable.assign(variable * 5)
-    o = oracle(backbone)
-    state, states = o.state(batch()), []
-    for k, parent in enumerate(parents):
-        own = o.mlp(f"bottom_{k}", 2, state)
-        if parent is not None:
-            kernels = [o.weights[f"attention/{name}/kernel"] for name in ("value", "query", "key")]
-            own = ait(kernels, o.mlp(f"transfer_{k}", 1, states[parent]), own)
-        states.append(own)
-    expected = np.stack([o.tower(k, 1, z) for k, z in enumerate(states)], axis=1)
+    expected = oracles.aitm(oracle(backbone), batch(), 5, parents=PARENTS)
     np.testing.assert_allclose(backbone(batch()), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -59,7 +38,7 @@ def test_attention_equals_the_formula(n, width, seed):
     layer = AdaptiveTransfer(width, seed=seed)
     actual = layer(np.stack([passed, own], axis=1))
     kernels = [dense.kernel.numpy() for dense in (layer.value, layer.query, layer.key)]
-    np.testing.assert_allclose(actual, ait(kernels, passed, own), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(actual, oracles.ait(kernels, passed, own), rtol=1e-3, atol=1e-5)
 
 
 def test_attention_does_not_care_for_the_order_of_its_two_inputs():
@@ -97,6 +76,56 @@ def test_the_childs_loss_teaches_the_parents_network_and_not_the_reverse(spec, b
         click, buy = tf.unstack(tf.reduce_sum(backbone(batch(30)) ** 2, axis=0))
     assert np.abs(tape.gradient(buy, first)).max() > 0
     assert np.abs(tape.gradient(click, second)).max() == 0
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_calibrator_adds_what_children_are_likelier_than_their_parents(
+    tree, spec, tasks, batch, oracle, small
+):
+    """alpha * mean over records of sum_k max(p_k - p_parent, 0), divided by K as the agent's loss is."""
+    chosen, parents = (TREE, PARENTS) if tree else (tasks(3), (None, 0, 1))
+    backbone = AITM(spec, chosen, **{**small, "dropout": 0.0})
+    backbone.build()
+    random = np.random.default_rng(1)
+    inputs, mask = batch(40), random.integers(0, 2, 40).astype(np.float32)
+    for layer in backbone.towers.output_layers:  # else all records of a child are on one side of its parent
+        layer.kernel.assign(random.normal(scale=5, size=layer.kernel.shape))
+    p = oracles.sigmoid(oracles.aitm(oracle(backbone), inputs, len(chosen), parents=parents))
+    above = np.stack([p[:, k] - p[:, parent] for k, parent in enumerate(parents) if parent is not None])
+    assert (above > 0).any()
+    assert (above < 0).any()
+    expected = 0.6 * (mask * np.maximum(above, 0).sum(axis=0)).sum() / mask.sum() / len(chosen)
+    logits, loss = backbone.logits_and_loss(inputs, tf.zeros((40, len(chosen))), tf.constant(mask))
+    np.testing.assert_array_equal(logits, backbone(inputs))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    assert backbone.logits_and_loss(inputs, None, tf.zeros(40))[1] == 0
+
+
+def test_calibrator_lowers_the_child_and_raises_the_parent_where_they_disagree(spec, tasks, batch, small):
+    backbone = AITM(spec, tasks(2), **{**small, "dropout": 0.0})
+    backbone.build()
+    parent, child = (layer.bias for layer in backbone.towers.output_layers)
+    parent.assign([-1.0]), child.assign([1.0])
+    with tf.GradientTape() as tape:
+        logits, loss = backbone.logits_and_loss(batch(30), None, tf.ones(30))
+    assert (logits[:, 1] > logits[:, 0]).numpy().all()
+    gradients = tape.gradient(loss, [parent, child])
+    assert gradients[0] < 0 < gradients[1]
+    parent.assign([1.0]), child.assign([-1.0])
+    assert backbone.logits_and_loss(batch(30), None, tf.ones(30))[1] == 0
+
+
+def test_without_a_calibrator_there_is_no_loss_of_its_own(spec, tasks, batch, small):
+    for alone in (AITM(spec, tasks(2), calibrator_weight=0.0, **small), AITM(spec, tasks(1), **small)):
+        assert not hasattr(alone, "logits_and_loss")
+        assert alone.get_config()["calibrator_weight"] == alone.calibrator_weight
+    assert hasattr(AITM(spec, tasks(2), **small), "logits_and_loss")
+
+
+def test_a_gradient_method_accepts_the_model_without_its_calibrator(spec, tasks, small):
+    with pytest.raises(UserError, match="loss of its own"):
+        Agent(AITM(spec, tasks(2), **small), MGDA(), ["click", "cart"])
+    Agent(AITM(spec, tasks(2), calibrator_weight=0.0, **small), MGDA(), ["click", "cart"])
 
 
 def test_empty_bottom_passes_on_the_state(spec, tasks, batch, small):

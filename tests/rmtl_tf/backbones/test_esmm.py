@@ -10,31 +10,14 @@ from rmtl_tf.backbones import ESMM
 from rmtl_tf.backbones.esmm import product_logit
 from rmtl_tf.errors import UserError
 from rmtl_tf.schema import Task
-
-
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
-
-def networks(o, state, count):
-    """The logit of each task given its parent."""
-    return [o.tower(k, 1, o.mlp(f"bottom_{k}", 2, state)) for k in range(count)]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_probability_is_the_product_along_the_chain(count, spec, tasks, batch, oracle, small):
-    backbone = ESMM(spec, tasks(count), **small)
-    backbone.build()
-    o = oracle(backbone)
-    own = sigmoid(np.stack(networks(o, o.state(batch()), count), axis=1))
-    np.testing.assert_allclose(sigmoid(backbone(batch()).numpy()), np.cumprod(own, axis=1), rtol=1e-4)
+from tests.rmtl_tf.backbones import oracles
+from tests.rmtl_tf.backbones.oracles import sigmoid
 
 
 def test_tasks_without_parents_are_separate_networks(spec, tasks, batch, oracle, small):
     backbone = ESMM(spec, tasks(3, chain=False), **small)
     backbone.build()
-    o = oracle(backbone)
-    expected = np.stack(networks(o, o.state(batch()), 3), axis=1)
+    expected = oracles.esmm(oracle(backbone), batch(), 3, parents=(None, None, None))
     np.testing.assert_allclose(backbone(batch()), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -42,10 +25,8 @@ def test_two_children_of_one_parent(spec, batch, oracle, small):
     tasks = [Task("click"), Task("like", "click"), Task("view"), Task("buy", "click")]
     backbone = ESMM(spec, tasks, **small)
     backbone.build()
-    o = oracle(backbone)
-    click, like, view, buy = sigmoid(np.array(networks(o, o.state(batch()), 4)))
-    expected = np.stack([click, click * like, view, click * buy], axis=1)
-    np.testing.assert_allclose(sigmoid(backbone(batch()).numpy()), expected, rtol=1e-4)
+    expected = oracles.esmm(oracle(backbone), batch(), 4, parents=(None, 0, None, 0))
+    np.testing.assert_allclose(backbone(batch()), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_child_is_never_more_likely_than_its_parent(spec, tasks, batch, small):

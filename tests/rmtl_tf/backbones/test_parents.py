@@ -12,8 +12,9 @@ def test_parents_are_indices_in_schema_order():
     assert parents_of("X", tasks) == (None, 0, None, 0, 3)
 
 
-def test_one_task_needs_no_parent():
-    assert parents_of("X", [Task("click")]) == (None,)
+@pytest.mark.parametrize("tasks", [[Task("click")], [Task("click"), Task("buy")]])
+def test_no_parent_is_needed_unless_said(tasks):
+    assert parents_of("X", tasks) == (None,) * len(tasks)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ def test_parent_that_does_not_stand_before_its_child_is_refused(tasks):
         parents_of("X", tasks)
 
 
-def test_several_tasks_without_any_parent_are_refused_with_a_way_out():
+@pytest.mark.parametrize("tasks", [[Task("click")], [Task("click"), Task("buy")]])
+def test_tasks_without_a_needed_parent_are_refused_with_a_way_out(tasks):
     with pytest.raises(UserError, match=r"X: expected a task with a parent.*\n?.*parent:<task>"):
-        parents_of("X", [Task("click"), Task("buy")])
+        parents_of("X", tasks, needed=True)

@@ -10,41 +10,13 @@ from rmtl_tf.backbones import PEPNet
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.schema import Task
-
-
-def gate_nu(o, path, x):
-    return 2 / (1 + np.exp(-o.dense(f"{path}/score", np.maximum(o.dense(f"{path}/hidden", x), 0))))
-
-
-def expected_logits(o, state, count, layers):
-    """User and item are the prior, fields 0 and 1 of width 4; the numeric field 2 is the domain."""
-    prior, domain = state[:, :8], state[:, 8:]
-    scaled = gate_nu(o, "epnet", np.concatenate([domain, state], axis=1)) * state
-    read = np.concatenate([prior, scaled], axis=1)
-    logits = []
-    for k in range(count):
-        hidden = scaled
-        for i in range(layers):
-            hidden = np.maximum(o.dense(f"tower_{k}/dense_{i}", hidden), 0)
-            hidden = gate_nu(o, f"tower_{k}/gate_{i}", read) * hidden
-        logits.append(o.dense(f"tower_{k}/output", hidden)[:, 0])
-    return np.stack(logits, axis=1)
-
-
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_logits_follow_the_papers_equations(count, spec, tasks, batch, oracle, small):
-    backbone = PEPNet(spec, tasks(count), **small)
-    backbone.build()
-    o = oracle(backbone)
-    expected = expected_logits(o, o.state(batch()), count, 3)
-    np.testing.assert_allclose(backbone(batch()), expected, rtol=1e-4, atol=1e-5)
+from tests.rmtl_tf.backbones import oracles
 
 
 def test_tower_without_hidden_layers_is_linear_in_the_scaled_embedding(spec, tasks, batch, oracle, small):
     backbone = PEPNet(spec, tasks(2), **{**small, "bottom": (), "tower": ()})
     backbone.build()
-    o = oracle(backbone)
-    expected = expected_logits(o, o.state(batch()), 2, 0)
+    expected = oracles.pepnet(oracle(backbone), batch(), 2, layers=0)
     np.testing.assert_allclose(backbone(batch()), expected, rtol=1e-4, atol=1e-5)
 
 

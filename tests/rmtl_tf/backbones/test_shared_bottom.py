@@ -1,21 +1,11 @@
 """Tests of `SharedBottom`."""
 
 import numpy as np
-import pytest
 
 from rmtl_tf.backbones import SharedBottom
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.schema import Task
-
-
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_logits_are_towers_of_one_shared_mlp(count, spec, tasks, batch, oracle, small):
-    backbone = SharedBottom(spec, tasks(count), **small)
-    backbone.build()
-    o = oracle(backbone)
-    shared = o.mlp("bottom", 2, o.state(batch()))
-    expected = np.stack([o.tower(k, 1, shared) for k in range(count)], axis=1)
-    np.testing.assert_allclose(backbone(batch()), expected, rtol=1e-4, atol=1e-5)
+from tests.rmtl_tf.backbones import oracles
 
 
 def test_parameters_at_paper_size():
@@ -31,6 +21,5 @@ def test_parameters_at_paper_size():
 def test_empty_bottom_leaves_towers_on_the_state(spec, tasks, batch, oracle, small):
     backbone = SharedBottom(spec, tasks(2), **{**small, "bottom": ()})
     backbone.build()
-    o = oracle(backbone)
-    expected = np.stack([o.tower(k, 1, o.state(batch())) for k in range(2)], axis=1)
+    expected = oracles.shared_bottom(oracle(backbone), batch(), 2, layers=0)
     np.testing.assert_allclose(backbone(batch()), expected, rtol=1e-4, atol=1e-5)

@@ -2,35 +2,11 @@
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from rmtl_tf.backbones import SharedBottom, SingleTask
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.schema import Task
-
-
-def own_state(o, inputs, spec, k, width):
-    """Task k's embedding: its columns of every field."""
-    table, first, fields = o.weights["embedding/table"][:, k * width : (k + 1) * width], 0, []
-    for name, size in spec.categorical:
-        fields.append(table[first : first + size][inputs[name].numpy()])
-        first += size
-    numbers = np.stack([inputs[name].numpy() for name in spec.numeric], axis=1)
-    linear = numbers @ o.weights["embedding/numeric/kernel"] + o.weights["embedding/numeric/bias"]
-    return np.concatenate([*fields, linear[:, k * width : (k + 1) * width]], axis=1)
-
-
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_logits_are_those_of_separate_networks_on_separate_embeddings(
-    count, spec, tasks, batch, oracle, small
-):
-    backbone = SingleTask(spec, tasks(count), **small)
-    backbone.build()
-    o = oracle(backbone)
-    states = [own_state(o, batch(), spec, k, small["embedding_dim"]) for k in range(count)]
-    expected = [o.tower(k, 1, o.mlp(f"bottom_{k}", 2, states[k])) for k in range(count)]
-    np.testing.assert_allclose(backbone(batch()), np.stack(expected, axis=1), rtol=1e-4, atol=1e-5)
 
 
 def copy_task(source, k, target):

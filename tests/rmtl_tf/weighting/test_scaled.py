@@ -75,7 +75,22 @@ def test_temperature_comes_before_normalising_and_cap(temperature, losses, conte
     omega = (1 - 0.7 * context.q.numpy()) ** (1 / temperature)
     weighting = Scaled(RMTL(), "batch", 1.1, temperature)
     actual = weighting.update(losses, context, weighting.init(2))[0].numpy()
-    np.testing.assert_allclose(actual, np.minimum(omega / omega[:5].mean(), 1.1), rtol=1e-5)
+    expected = np.minimum(omega / omega[:5].mean(), 1.1)
+    np.testing.assert_allclose(actual[:5], expected[:5], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("normalise", "axis"), [("batch", None), ("task", 0)])
+def test_a_low_temperature_leaves_normalised_weights_finite(normalise, axis, losses, context):
+    """omega = 7e5 to the power 100 is no float32; padding is as large and changes nothing."""
+    random = np.random.default_rng(2)
+    q = -1e6 * random.uniform(0.9, 1, (7, 2))
+    weighting = Scaled(RMTL(), normalise, temperature=0.01)
+    needed = context._replace(q=tf.constant(q, tf.float32))
+    actual = weighting.update(losses, needed, ())[0].numpy()
+    relative = (1 - 0.7 * q) / (1 - 0.7 * q)[:5].max()
+    expected = relative**100 / (relative[:5] ** 100).mean(axis=axis)
+    np.testing.assert_allclose(actual[:5], expected[:5], rtol=1e-3)
+    assert np.isfinite(actual).all()
 
 
 def test_temperature_1_leaves_the_weights_to_the_bit(losses, context):

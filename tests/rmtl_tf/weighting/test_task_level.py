@@ -7,8 +7,17 @@ import pytest
 import tensorflow as tf
 
 from rmtl_tf.config import WeightingConfig
-from rmtl_tf.weighting import DWA, FAMO, LOSS_WEIGHTINGS, RLW, STCH, Uncertainty, build_weighting
-from rmtl_tf.weighting.base import Context, task_means
+from rmtl_tf.weighting import (
+    DWA,
+    FAMO,
+    LOSS_WEIGHTINGS,
+    RLW,
+    STCH,
+    WEIGHTINGS,
+    Uncertainty,
+    build_weighting,
+)
+from rmtl_tf.weighting.base import Context, TaskLevel, task_means
 
 tasks = pytest.mark.parametrize("num_tasks", [1, 2, 4])
 TASK_LEVEL = ("uncertainty", "rlw", "dwa", "famo", "stch")
@@ -145,10 +154,13 @@ def test_small_mu_leaves_the_worst_task_alone():
     np.testing.assert_allclose(weights[1], [0, 2 / 0.6], atol=1e-6)
 
 
+def test_every_weighting_of_tasks_is_tested_here():
+    assert set(TASK_LEVEL) == {name for name in LOSS_WEIGHTINGS if issubclass(WEIGHTINGS[name], TaskLevel)}
+
+
 @pytest.mark.parametrize("name", TASK_LEVEL)
 @pytest.mark.parametrize("level", [0.0, 1e-30, 1e6])
 def test_weights_and_state_stay_finite_for_extreme_losses(name, level):
-    assert name in LOSS_WEIGHTINGS
     weighting = build_weighting(WeightingConfig(name=name, window=2, rate=1.0))
     state = weighting.init(3)
     for batch in range(40):

@@ -1,6 +1,7 @@
 """Tests of each weighting against its formula in numpy, and of what all of them promise."""
 
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -26,8 +27,9 @@ from rmtl_tf.weighting import (
     build_weighting,
     settings_of,
 )
-from rmtl_tf.weighting.base import Context
+from rmtl_tf.weighting.base import Context, Memoryless
 from rmtl_tf.weighting.scaled import Scaled
+from tests.rmtl_tf.weighting.conftest import make_context, make_losses
 
 every = pytest.mark.parametrize("kind", [WEIGHTINGS[name] for name in LOSS_WEIGHTINGS], ids=LOSS_WEIGHTINGS)
 values = hnp.arrays(
@@ -45,17 +47,17 @@ def entropy_of(p):
 
 
 ORACLES = [
-    (Constant(), lambda c: np.ones((7, 2))),
+    (Constant(), lambda c: np.ones_like(c.q)),
     (RMTL(), lambda c: 1 - 0.7 * c.q),
     (RMTL(lam=2.0, power=-1.0), lambda c: 1 / (1 - 2 * c.q)),
     (RMTL(lam=0.3, power=0.5), lambda c: np.sqrt(1 - 0.3 * c.q)),
-    (RMTL(power=0.0), lambda c: np.ones((7, 2))),
+    (RMTL(power=0.0), lambda c: np.ones_like(c.q)),
     (WL(), lambda c: np.where(c.labels == 1, 1 - 0.7 * c.q, 1)),
     (WL(lam=3.0), lambda c: np.where(c.labels == 1, 1 - 3 * c.q, 1)),
     (NLC(), lambda c: np.abs(c.q)),
     (
         SessionBalanced(),
-        lambda c: np.repeat(np.array([3, 3, 3, 2, 2, 1, 1], float)[:, None] ** -0.5, 2, axis=1),
+        lambda c: np.array([3, 3, 3, 2, 2, 1, 1], float)[:, None] ** -0.5 * np.ones_like(c.q),
     ),
     (MonteCarlo(), lambda c: 1 - 0.7 * c.returns),
     (MonteCarlo(lam=2.0, power=-2.0), lambda c: (1 - 2 * c.returns) ** -2),
@@ -67,11 +69,20 @@ ORACLES = [
 
 
 @pytest.mark.parametrize(("weighting", "oracle"), ORACLES, ids=[repr(w) for w, _ in ORACLES])
-def test_weights_follow_the_formula(weighting, oracle, losses, context):
+@pytest.mark.parametrize("tasks", [1, 2, 4])
+def test_weights_follow_the_formula(weighting, oracle, tasks):
+    context = make_context(tasks)
     numbers = Context(*(np.asarray(field, np.float64) for field in context))
-    actual = weights(weighting, losses, context)
+    actual = weights(weighting, make_losses(tasks), context)
     assert actual.dtype == np.float32
+    assert actual.shape == (7, tasks)
     np.testing.assert_allclose(actual, oracle(numbers), rtol=1e-5)
+
+
+def test_every_weighting_of_records_has_a_formula_here():
+    """Those of tasks: test_task_level.py; gradient methods: test_gradient_methods.py."""
+    of_records = {WEIGHTINGS[name] for name in LOSS_WEIGHTINGS if issubclass(WEIGHTINGS[name], Memoryless)}
+    assert {type(weighting) for weighting, _ in ORACLES} == of_records
 
 
 @every
@@ -201,6 +212,19 @@ def test_session_balanced_weights_of_a_session_sum_to_the_root_of_its_length(len
     context = Context(session_length=tf.constant(lengths, tf.float32))
     omega = weights(SessionBalanced(), tf.ones((len(lengths), 1)), context)[:, 0]
     np.testing.assert_allclose(omega * lengths, np.sqrt(lengths), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_reported_settings_build_the_same_weighting_again(name):
+    """The round trip of a configuration, with no setting at its default."""
+    values = {"lambda": 0.25, "power": -2.0, "strength": 2.0, "rate": 0.5, "decay": 0.25, "window": 3}
+    values |= {"softness": 0.5, "mu": 0.1, "alpha": 0.5, "radius": 0.25, "seed": 7}
+    if name in LOSS_WEIGHTINGS:
+        values |= {"normalise": "task", "cap": 3.0, "temperature": 0.5}
+    config = WeightingConfig(name=name, **values)
+    reported = json.loads(json.dumps(settings_of(config)))
+    assert build_weighting(WeightingConfig(**reported)) == build_weighting(config)
+    assert build_weighting(config) != build_weighting(WeightingConfig(name=name)) or len(reported) == 1
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
