@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from rmtl_tf.data.lines import read_header
 from rmtl_tf.errors import UserError, nearest
 
-_BATCH = 16 << 20  # bytes of a file
-_BUCKET = 256 << 20  # bytes of raw files whose rows are sorted together
+_BATCH = 4 << 20  # bytes of a file
+_BUCKET = 64 << 20  # bytes of raw files whose rows are sorted together
 
 
 def write_side_table(
