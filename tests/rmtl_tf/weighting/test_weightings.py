@@ -218,7 +218,15 @@ def test_session_balanced_weights_of_a_session_sum_to_the_root_of_its_length(len
 def test_reported_settings_build_the_same_weighting_again(name):
     """The round trip of a configuration, with no setting at its default."""
     values = {"lambda": 0.25, "power": -2.0, "strength": 2.0, "rate": 0.5, "decay": 0.25, "window": 3}
-    values |= {"softness": 0.5, "mu": 0.1, "alpha": 0.5, "radius": 0.25, "seed": 7}
+    values |= {
+        "softness": 0.5,
+        "mu": 0.1,
+        "alpha": 0.5,
+        "radius": 0.25,
+        "update_every": 3,
+        "max_norm": 0.5,
+        "seed": 7,
+    }
     if name in LOSS_WEIGHTINGS:
         values |= {"normalise": "task", "cap": 3.0, "temperature": 0.5}
     config = WeightingConfig(name=name, **values)
