@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from benchmarks.critic_closed_form import PROCESS, tabular_table
 from rmtl_tf.backbones import SharedBottom
 from rmtl_tf.config import AGENT_CONFIGS, CriticConfig, PhaseConfig
-from rmtl_tf.data.tabular import TabularProcess
 from rmtl_tf.features.spec import InputSpec
-from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
+from rmtl_tf.inputs import Batcher, epoch_plan
 from rmtl_tf.rl.actor_critic import Networks
 from rmtl_tf.rl.agents import AGENTS
 from rmtl_tf.rl.critic_forms import build_critic
@@ -69,26 +69,6 @@ def sigmoid(x):
 
 def reward(labels, actions):
     return labels * np.log(actions) + (1 - labels) * np.log(1 - actions)
-
-
-PROCESS = TabularProcess.random(seed=3)
-
-
-def tabular_table(states, labels, lengths):
-    windows = np.concatenate([[0], np.cumsum(lengths)])
-    done = np.zeros(len(states), bool)
-    done[windows[1:] - 1] = True
-    session = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)
-    return RecordTable(
-        features={"state": (states + 2).astype(np.int32)},
-        labels=labels.astype(np.float32),
-        timestamp=np.arange(len(states)),
-        session=session,
-        length=np.asarray(lengths, np.float32)[session],
-        lookahead=np.zeros(len(states), bool),
-        done=done,
-        windows=windows,
-    )
 
 
 class TabularRun:
