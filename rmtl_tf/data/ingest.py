@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from rmtl_tf.config import DataConfig
 from rmtl_tf.data.datasets import get_reader
+from rmtl_tf.data.feature_stats import write_feature_stats
 from rmtl_tf.data.lines import BLOCK_SIZE, read_blocks, read_header
 from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_events
 from rmtl_tf.data.quarantine import (
@@ -38,7 +39,7 @@ from rmtl_tf.data.quarantine import (
 from rmtl_tf.data.records import shard_path, write_record_batches
 from rmtl_tf.data.sessions import START, STEP
 from rmtl_tf.data.splits import SPLITS, check_splits, split_dir, split_of, split_times
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate, write_feature_stats
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate
 from rmtl_tf.data.validate import validate
 from rmtl_tf.errors import UserError, nearest
 from rmtl_tf.files import digest_file, write_json
@@ -125,7 +126,7 @@ def _run(plan: Plan, examples: Path, work: Path, runner: Any, options: PipelineO
         tables = made.records | "Write" >> (
             beam.FlatMap(_write, plan, str(examples), beam.pvalue.AsSingleton(times))
             .with_output_types(Any)
-            .with_outputs("counts", "moments")
+            .with_outputs("counts", "moments", "buckets")
         )
         results = {
             "files": parsed.files,
@@ -133,6 +134,7 @@ def _run(plan: Plan, examples: Path, work: Path, runner: Any, options: PipelineO
             "bad": (parsed.bad, made.bad) | "All bad" >> beam.Flatten(),
             "counts": tables.counts,
             "moments": tables.moments,
+            "buckets": tables.buckets,
             "times": times | beam.Map(lambda pair: (0, _pack(pl.DataFrame({"time": pair})))),
         }
         for name, frames in results.items():
@@ -217,6 +219,7 @@ def _write(partition: tuple[int, bytes], plan: Plan, examples: str, times: tuple
     tables = tabulate(records, windows, plan.schema, plan.feedback)
     yield beam.pvalue.TaggedOutput("counts", (number, _pack(tables.counts)))
     yield beam.pvalue.TaggedOutput("moments", (number, _pack(tables.moments)))
+    yield beam.pvalue.TaggedOutput("buckets", (number, _pack(tables.buckets)))
 
 
 @no_annotations
@@ -259,7 +262,7 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
             f"raw logs: none of {rows:,} rows is part of a record: {reasons}. See {path.name}.", keep=(path,)
         )
     first, second = results["times"]["time"].to_list()
-    tables = Tables(results["counts"], results["moments"])
+    tables = Tables(results["counts"], results["moments"], results["buckets"])
     statistics = Statistics(merge([tables]), plan.schema, plan.feedback)
     check_splits(statistics.records, statistics.positives, (first, second))
     _complete_shards(examples, plan.config.shards)
