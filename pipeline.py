@@ -14,6 +14,7 @@ from components import summary
 from components.base import Component
 from components.evaluator import Evaluator, EvaluatorParameters
 from components.example_gen import example_gen
+from components.example_validator import ExampleValidator, ExampleValidatorParameters
 from components.infra_validator import InfraValidator, InfraValidatorParameters
 from components.log_simulator import LogSimulator
 from components.pusher import Pusher, PusherParameters
@@ -37,6 +38,8 @@ examples:
     python pipeline.py status --config configs/simulator.yaml
   take the newest pushed model back:
     python pipeline.py rollback --config configs/simulator.yaml
+  are these serving requests what the schema says?
+    python pipeline.py validate --config configs/simulator.yaml --examples REQUESTS.tfrecord
 
 A run skips every step whose inputs, parameters and source did not change, and goes on where a
 stopped run was. Results are below runs/<name> (root: in the configuration).
@@ -66,6 +69,10 @@ def create_pipeline(config: RunConfig) -> list[Component]:
     return [
         *components,
         examples,
+        take(
+            ExampleValidator,
+            ExampleValidatorParameters(schema=schema, feedback=data.feedback, validation=data.validation),
+        ),
         take(
             Transform, TransformParameters(transform=config.transform, feedback=data.feedback, schema=schema)
         ),
@@ -121,12 +128,36 @@ def rollback_command(arguments: argparse.Namespace) -> None:
     print(f"Version {back} is taken back; TF Serving serves version {now} of {directory}.")
 
 
+def validate_command(arguments: argparse.Namespace) -> None:
+    from rmtl_tf.data.feedback import feedback_columns
+    from rmtl_tf.data.validation.artifact import stop_on_errors, summary
+    from rmtl_tf.data.validation.requests import validate_requests
+    from rmtl_tf.schema import read_schema
+
+    data = load_config(arguments.config, arguments.set).data
+    schema = read_schema(data.data_schema)
+    found = validate_requests(
+        arguments.examples,
+        schema,
+        feedback_columns(data.feedback, schema),
+        data.validation.severity,
+        arguments.environment,
+        arguments.statistics,
+    )
+    for comparison in found.comparisons:
+        print(comparison.sentence)
+    for anomaly in found.anomalies:
+        print(f"{anomaly.severity}: {anomaly.sentence}")
+    print(summary(found))
+    stop_on_errors(found, [])
+
+
 def parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="pipeline.py", description=__doc__, epilog=EXAMPLES, formatter_class=form
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="{run,status,rollback}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{run,status,rollback,validate}")
 
     def add(name: str, text: str, command) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
@@ -153,6 +184,23 @@ def parser() -> argparse.ArgumentParser:
     of_rollback = add("rollback", "take the newest pushed model out of TF Serving's sight", rollback_command)
     of_rollback.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
+    )
+    of_validate = add("validate", "hold serving requests against the schema", validate_command)
+    of_validate.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
+    )
+    of_validate.add_argument(
+        "--examples",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="TFRecords of one-record tf.train.Examples",
+    )
+    of_validate.add_argument(
+        "--environment", default="SERVING", metavar="NAME", help="of the schema; default: SERVING"
+    )
+    of_validate.add_argument(
+        "--statistics", type=Path, metavar="FOLDER", help="of ExampleGen: report the skew to its train split"
     )
     return top
 

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import ClassVar
 
 from components.base import EXAMPLE_STATISTICS, EXAMPLES, RAW_LOGS, Component, Output
-from rmtl_tf.config import DataConfig, SimulatorConfig, Strict
+from rmtl_tf.config import DataConfig, SimulatorConfig, Strict, ValidationConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file
 
 
 class ExampleGenParameters(Strict):
-    """How the logs are read and cut. `data.simulate` plays no part: what it says is in the logs."""
+    """How the logs are read and cut. `data.simulate` and `data.validation` belong to other steps."""
 
     data: DataConfig
 
     @classmethod
     def of(cls, data: DataConfig) -> ExampleGenParameters:
-        """The parameters for a run's data section, without what only the simulator reads."""
-        return cls(data=data.model_copy(update={"simulate": SimulatorConfig()}))
+        """The parameters for a run's data section, without what only other steps read."""
+        others = {"simulate": SimulatorConfig(), "validation": ValidationConfig()}
+        return cls(data=data.model_copy(update=others))
 
 
 class ExampleGen(Component):

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from rmtl_tf.config.base import Strict, Unit
+from rmtl_tf.data.validation.rules import RULES
+from rmtl_tf.errors import nearest
 
 
 class SimulatorConfig(Strict):
@@ -36,6 +38,27 @@ class FeedbackConfig(Strict):
     exclude: tuple[str, ...] = Field((), description="tasks whose label is never known in the session")
 
 
+class ValidationConfig(Strict):
+    """What data validation does with what it finds (docs/validation.md)."""
+
+    severity: dict[str, Literal["ERROR", "WARNING", "IGNORE"]] = Field(
+        default_factory=dict,
+        description="rule -> severity, in the place of the rule's own; ERROR stops the run",
+    )
+    baseline: str | None = Field(
+        None,
+        description="statistics of an earlier ExampleGen, from which the train split may have drifted",
+    )
+
+    @field_validator("severity")
+    @classmethod
+    def _known_rules(cls, severity: dict[str, str]) -> dict[str, str]:
+        for rule in severity:
+            if rule not in RULES:
+                raise ValueError(f'no rule "{rule}"; {nearest(rule, list(RULES))}')
+        return severity
+
+
 class DataConfig(Strict):
     """Which logs, and how they are cut."""
 
@@ -49,6 +72,7 @@ class DataConfig(Strict):
     )
     max_bad_fraction: Unit = Field(0.01, description="stop when more rows than this are bad")
     feedback: FeedbackConfig = FeedbackConfig()
+    validation: ValidationConfig = ValidationConfig()
     shards: int = Field(4, ge=1, le=4096, description="partitions by session key; files per split")
 
     @field_validator("split")

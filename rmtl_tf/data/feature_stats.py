@@ -1,8 +1,9 @@
 """FeatureStats.pb: what TFX's StatisticsGen writes, from which drift and skew are computed.
 
 One `DatasetFeatureStatisticsList` a split; its "examples" are records. A categorical feature has its
-most frequent values in `rank_histogram`; a number has a STANDARD histogram on the grid whose exponent stands
-in the custom statistic `grid_exponent` (`histogram.py`), and a QUANTILES histogram of deciles.
+most frequent values in `rank_histogram`; a number has a STANDARD histogram on the grid that the custom
+statistics `grid_exponent` and `grid_log` (0 or 1) describe (`histogram.py`), and a QUANTILES histogram of
+deciles.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rmtl_tf.data import histogram
 from rmtl_tf.data.statistics import Statistics
 
 FEATURE_STATS_FILE = "FeatureStats.pb"
-GRID_EXPONENT = "grid_exponent"
+GRID_EXPONENT, GRID_LOG = "grid_exponent", "grid_log"
 RANKS = 1000
 
 _TOP = 10
@@ -26,6 +27,12 @@ _DECILES = np.linspace(0, 1, 11)
 
 def write_feature_stats(statistics: Statistics, split: str, path: Path) -> None:
     """Writes the statistics of one split; equal statistics give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(feature_stats(statistics, split).SerializeToString(deterministic=True))
+
+
+def feature_stats(statistics: Statistics, split: str) -> Any:
+    """The `DatasetFeatureStatisticsList` of one split."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
     proto = statistics_pb2.DatasetFeatureStatisticsList()
@@ -52,8 +59,7 @@ def write_feature_stats(statistics: Statistics, split: str, path: Path) -> None:
         entry.path.step.append(label)
         entry.type = statistics_pb2.FeatureNameStatistics.INT
         _add_label(entry, statistics.value_counts(label, split))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    return proto
 
 
 def _add_strings(stats: Any, counts: pl.DataFrame) -> None:
@@ -72,6 +78,7 @@ def _add_histograms(
 
     stats = entry.num_stats
     entry.custom_stats.add(name=GRID_EXPONENT, num=exponent)
+    entry.custom_stats.add(name=GRID_LOG, num=log)
     standard = stats.histograms.add(type=statistics_pb2.Histogram.STANDARD)
     low, high = histogram.edges(exponent, index, log)
     for begin, end, count in zip(low.tolist(), high.tolist(), counts.tolist(), strict=True):
@@ -87,8 +94,10 @@ def _add_histograms(
 
 def _add_label(entry: Any, counts: pl.DataFrame) -> None:
     found = dict(counts.iter_rows())
-    ones, total = found.get("1", 0), int(counts["count"].sum())
+    missing = found.get("", 0)
+    ones, total = found.get("1", 0), int(counts["count"].sum()) - missing
     stats = entry.num_stats
+    stats.common_stats.num_missing = missing
     rate = ones / total if total else 0.0
     stats.mean, stats.std_dev, stats.num_zeros = rate, (rate * (1 - rate)) ** 0.5, total - ones
     stats.min, stats.max = float(ones == total > 0), float(ones > 0)

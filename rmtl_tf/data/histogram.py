@@ -45,7 +45,7 @@ def fit(exponent: int, index: np.ndarray) -> tuple[int, np.ndarray]:
     return exponent, index
 
 
-def coarsen(index: np.ndarray, exponent: int, to: int) -> np.ndarray:
+def coarsen(index: np.ndarray, exponent: int | np.ndarray, to: int) -> np.ndarray:
     """Buckets of grid `exponent` as buckets of the coarser grid `to`."""
     return index >> np.minimum(to - np.asarray(exponent), 63)
 
@@ -53,6 +53,11 @@ def coarsen(index: np.ndarray, exponent: int, to: int) -> np.ndarray:
 def edges(exponent: int, index: np.ndarray, log: bool) -> tuple[np.ndarray, np.ndarray]:
     """The numbers at which buckets begin and end."""
     return tuple(backward(np.ldexp((index + side).astype(np.float64), exponent), log) for side in (0, 1))  # type: ignore[return-value]
+
+
+def beginning_at(low: np.ndarray, exponent: int, log: bool) -> np.ndarray:
+    """The buckets that begin at the numbers `low`, as `edges` gave them."""
+    return np.rint(np.ldexp(forward(low, log), -exponent)).astype(np.int64)
 
 
 def quantiles(exponent: int, index: np.ndarray, counts: np.ndarray, log: bool, at: np.ndarray) -> np.ndarray:

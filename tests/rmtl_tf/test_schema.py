@@ -83,7 +83,9 @@ def test_a_missing_schema_is_refused_with_an_example(tmp_path):
         read_schema(tmp_path / "absent.pbtxt")
 
 
-COMPARATOR = 'name: "i" drift_comparator { %s } skew_comparator { jensen_shannon_divergence { threshold: 0.2 } }'
+COMPARATOR = (
+    'name: "i" drift_comparator { %s } skew_comparator { jensen_shannon_divergence { threshold: 0.2 } }'
+)
 
 
 def test_presence_and_comparators_are_read(tmp_path):

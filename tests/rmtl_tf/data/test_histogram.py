@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmtl_tf.data.histogram import BUCKETS, backward, bucket, coarsen, edges, fit, forward, quantiles
+from rmtl_tf.data.histogram import (
+    BUCKETS,
+    backward,
+    beginning_at,
+    bucket,
+    coarsen,
+    edges,
+    fit,
+    forward,
+    quantiles,
+)
 
 NUMBERS = st.lists(st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False), min_size=1, max_size=50)
 
@@ -65,3 +75,10 @@ def test_quantiles_are_off_by_less_than_a_bucket(log):
 def test_no_numbers_take_no_bucket():
     exponent, index = bucket(np.zeros(0), log=True)
     assert (exponent, index.size) == (0, 0)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_bucket_is_known_by_where_it_begins(log):
+    values = np.random.default_rng(0).normal(0, 1e4, 500)
+    exponent, index = bucket(values, log)
+    assert beginning_at(edges(exponent, index, log)[0], exponent, log).tolist() == index.tolist()
