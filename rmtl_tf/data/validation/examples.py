@@ -114,8 +114,8 @@ def _check_file(
         steps = _steps(own, columns)
         expected = [column for column in columns if column.needed or column.name in own.columns]
         hits += [
-            *empty_hits(steps),
-            *length_hits(own, expected, steps),
+            *empty_hits(steps, hits),
+            *length_hits(own, expected, steps, hits),
             *value_hits(own, columns),
             *time_hits(own, schema),
             *parent_hits(own, schema),

@@ -55,11 +55,8 @@ def validate_requests(
     total = 0
     for batch, hits in read_batches(path, columns):
         own = batch.own()
-        for hit in (
-            *hits,
-            *length_hits(own, columns, np.ones(own.size, np.int64)),
-            *value_hits(own, columns),
-        ):
+        one = np.ones(own.size, np.int64)
+        for hit in (*hits, *length_hits(own, columns, one, hits), *value_hits(own, columns)):
             findings.add_hit(hit, "", path.name, own.first_row, "")
         if statistics is not None:
             tables.append(tabulate(_records(own, columns), (own.size, 0, 0), schema, feedback))

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from rmtl_tf.data.validate import EARLIEST, LATEST
-from rmtl_tf.data.validation.anomaly import Hit
+from rmtl_tf.data.validation.anomaly import DATASET, Hit
 from rmtl_tf.data.validation.contract import ExpectedColumn
 from rmtl_tf.data.validation.decode import Batch
 from rmtl_tf.schema import Feature
@@ -34,10 +34,20 @@ def value_hits(batch: Batch, columns: Sequence[ExpectedColumn]) -> Iterator[Hit]
             yield from _numbers(column.name, values, rows, feature)
 
 
-def length_hits(batch: Batch, columns: Sequence[ExpectedColumn], steps: np.ndarray) -> Iterator[Hit]:
-    """Where a feature has not as many values as it should; `steps` [B] is the number of records."""
+def length_hits(
+    batch: Batch, columns: Sequence[ExpectedColumn], steps: np.ndarray, unread: Sequence[Hit] = ()
+) -> Iterator[Hit]:
+    """Where a feature has not as many values as it should.
+
+    Args:
+        steps: int64 [B], the records of each Example.
+        unread: hits of rule `type`: what could not be read is not counted.
+    """
     for column in columns:
         lengths = batch.lengths(column.name)
+        for hit in unread:
+            if hit.rule == "type" and hit.feature in (DATASET, column.name):
+                lengths[hit.rows] = steps[hit.rows] if column.length == "steps" else 1
         wanted = steps if column.length == "steps" else np.ones_like(steps)
         if column.length != "at most one":
             yield from _lengths("too_few_values", column.name, lengths, wanted, lengths < wanted)
@@ -50,14 +60,28 @@ def _strings(name: str, values: pa.Array, rows: np.ndarray, feature: Feature | N
     text = pl.from_arrow(values)
     assert isinstance(text, pl.Series)
     given = text.bin.size() > 0
-    decoded = text.cast(pl.String, strict=False)
-    if decoded.null_count():
-        yield from _hit("invalid_utf8", name, rows, values, decoded.is_null().to_numpy())
+    yield from _hit("invalid_utf8", name, rows, values, _undecodable(text))
     if feature is None or feature.required:
         yield from _hit("missing_value", name, rows, values, ~given.to_numpy())
     if feature is not None and feature.values:
         allowed = pl.Series([value.encode() for value in feature.values])
         yield from _hit("value_not_allowed", name, rows, values, (given & ~text.is_in(allowed)).to_numpy())
+
+
+def _undecodable(values: pl.Series) -> np.ndarray:
+    try:
+        values.cast(pl.String)
+        return np.zeros(len(values), bool)
+    except pl.exceptions.ComputeError:
+        return np.array([not _decodes(value) for value in values.to_list()], bool)
+
+
+def _decodes(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _numbers(name: str, values: pa.Array, rows: np.ndarray, feature: Feature | None) -> Iterator[Hit]:
@@ -93,5 +117,8 @@ def _lengths(
 def shown(value: object) -> str:
     """A value as a person reads it, cut to 60 characters."""
     plain = value.as_py() if isinstance(value, pa.Scalar) else value
-    text = repr(plain.decode(errors="backslashreplace")) if isinstance(plain, bytes) else f"{plain:.9g}"
+    if isinstance(plain, bytes):
+        text = repr(plain.decode(errors="backslashreplace"))
+    else:
+        text = f"{plain:.9g}" if isinstance(plain, float | np.floating) else str(plain)
     return text if len(text) <= 60 else f"{text[:57]}..."

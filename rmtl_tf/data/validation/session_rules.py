@@ -59,7 +59,7 @@ def window_hits(
         return
     session, lookahead = first_values(batch, SESSION_ID), first_values(batch, LOOKAHEAD)
     goes_on = pc.equal(lookahead, 1).fill_null(False).to_numpy(zero_copy_only=False)
-    odd = np.flatnonzero(~pc.is_in(lookahead, pa.array([0, 1])).to_numpy(zero_copy_only=False))
+    odd = np.flatnonzero(~pc.is_in(lookahead, pa.array([0, 1, None])).to_numpy(zero_copy_only=False))
     odd = odd[odd >= batch.repeated] - batch.repeated
     if odd.size:
         yield Hit("lookahead", LOOKAHEAD, odd, "neither 0 nor 1")
@@ -95,7 +95,11 @@ def _copies(batch: Batch, rows: np.ndarray, columns: Sequence[ExpectedColumn]) -
             yield Hit("lookahead", column.name, wrong, "the look-ahead record is not the next window's first")
 
 
-def empty_hits(steps: np.ndarray) -> Iterator[Hit]:
-    """Examples without a record; `steps` [B]."""
-    if (rows := np.flatnonzero(steps == 0)).size:
+def empty_hits(steps: np.ndarray, unread: Sequence[Hit] = ()) -> Iterator[Hit]:
+    """Examples without a record; `steps` [B]. Those of `unread` could not be read at all."""
+    empty = steps == 0
+    for hit in unread:
+        if hit.feature == DATASET:
+            empty[hit.rows] = False
+    if (rows := np.flatnonzero(empty)).size:
         yield Hit("too_few_values", DATASET, rows, "no record")
