@@ -20,6 +20,7 @@ from components.log_simulator import LogSimulator
 from components.pusher import Pusher, PusherParameters
 from components.reporter import Reporter, ReporterParameters
 from components.runner import run
+from components.tfds_import import TfdsImport, TfdsImportParameters
 from components.trainer import Trainer, TrainerParameters
 from components.transform import Transform, TransformParameters
 from rmtl_tf import console, serving_versions
@@ -49,12 +50,15 @@ logger = logging.getLogger("pipeline")
 
 
 def create_pipeline(config: RunConfig) -> list[Component]:
-    """The components of a run, in order; simulates the logs where `data.path` is not given."""
+    """The components of a run, in order; logs come from `data.source`, `data.path` or the simulator."""
     data, schema = config.data, config.data.data_schema
     serving = str(config.serving_directory)
     components: list[Component] = []
     logs = None
-    if data.path is None:
+    if data.source is not None:
+        components.append(TfdsImport(TfdsImportParameters.of(data)))
+        logs = components[0].outputs["logs"]
+    elif data.path is None:
         simulator = LogSimulator(data.simulate)
         components.append(simulator)
         logs = simulator.outputs["logs"]

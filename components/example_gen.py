@@ -13,14 +13,14 @@ from rmtl_tf.files import digest_file
 
 
 class ExampleGenParameters(Strict):
-    """How the logs are read and cut. `data.simulate` and `data.validation` belong to other steps."""
+    """How the logs are read and cut. `simulate`, `source` and `validation` belong to other steps."""
 
     data: DataConfig
 
     @classmethod
     def of(cls, data: DataConfig) -> ExampleGenParameters:
         """The parameters for a run's data section, without what only other steps read."""
-        others = {"simulate": SimulatorConfig(), "validation": ValidationConfig()}
+        others = {"simulate": SimulatorConfig(), "validation": ValidationConfig(), "source": None}
         return cls(data=data.model_copy(update=others))
 
 
@@ -51,12 +51,20 @@ class ExampleGen(Component):
     def execute(
         inputs: Mapping[str, Path], outputs: Mapping[str, Path], parameters: ExampleGenParameters
     ) -> None:
+        from rmtl_tf.data.feedback import feedback_columns
         from rmtl_tf.data.ingest import ingest
+        from rmtl_tf.data.tfds.metadata import raw_columns, write_metadata
         from rmtl_tf.schema import read_schema
 
         data = parameters.data
-        source = _source(inputs, parameters)
-        ingest(source, outputs["examples"], outputs["statistics"], data, read_schema(data.data_schema))
+        source, schema = _source(inputs, parameters), read_schema(data.data_schema)
+        ingest(source, outputs["examples"], outputs["statistics"], data, schema)
+        write_metadata(
+            outputs["examples"],
+            Path(data.data_schema).stem,
+            raw_columns(schema, feedback_columns(data.feedback, schema)),
+            "Session records: one Example is a session window, lists hold a value for each of its steps.",
+        )
 
 
 class FileExampleGen(ExampleGen):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rmtl_tf.config.base import Strict, Unit
+from rmtl_tf.data.tfds.source import check_source
 from rmtl_tf.data.validation.rules import RULES
 from rmtl_tf.errors import nearest
 
@@ -64,6 +65,9 @@ class DataConfig(Strict):
 
     dataset: str = Field("simulator", description="reader: a name in rmtl_tf/data/datasets")
     path: str | None = Field(None, description="folder with the raw files; none: simulate")
+    source: str | None = Field(
+        None, description="tfds:NAME[/CONFIG][:VERSION], a TFDS data set prepared in data.path (docs/tfds.md)"
+    )
     data_schema: str = Field("data_schemas/simulator.pbtxt", alias="schema")
     simulate: SimulatorConfig = SimulatorConfig()
     session: SessionConfig = SessionConfig()
@@ -74,6 +78,19 @@ class DataConfig(Strict):
     feedback: FeedbackConfig = FeedbackConfig()
     validation: ValidationConfig = ValidationConfig()
     shards: int = Field(4, ge=1, le=4096, description="partitions by session key; files per split")
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str | None) -> str | None:
+        return None if source is None else check_source(source)
+
+    @model_validator(mode="after")
+    def _table_from_source(self) -> DataConfig:
+        if self.source is not None and self.dataset != "table":
+            raise ValueError(f"data.source needs data.dataset: table, received {self.dataset}")
+        if self.source is not None and self.path is None:
+            raise ValueError("data.source needs data.path, the folder the TFDS data set was prepared in")
+        return self
 
     @field_validator("split")
     @classmethod
