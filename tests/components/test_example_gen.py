@@ -76,6 +76,8 @@ def test_it_reads_a_folder_and_an_input_alike(tmp_path):
         "Split-test",
         "Split-train",
         "Split-validation",
+        "dataset_info.json",
+        "features.json",
     ]
 
 
