@@ -14,7 +14,7 @@ from rmtl_tf.data.records import FeatureType, read_examples
 from rmtl_tf.data.validation.anomaly import DATASET, Hit
 from rmtl_tf.data.validation.contract import ExpectedColumn
 
-BATCH = 1024
+BATCH = 4096
 _ARROW: dict[FeatureType, pa.DataType] = {
     "bytes": pa.large_binary(), "int": pa.int64(), "float": pa.float32(),
 }  # fmt: skip
