@@ -38,9 +38,9 @@ def bucket(values: np.ndarray, log: bool) -> tuple[int, np.ndarray]:
     return fit(exponent, index)
 
 
-def fit(exponent: int, index: np.ndarray) -> tuple[int, np.ndarray]:
-    """The same buckets on the finest grid, from `exponent` on, that needs at most `BUCKETS` of them."""
-    while index.size and index.max() - index.min() >= BUCKETS:
+def fit(exponent: int, index: np.ndarray, buckets: int = BUCKETS) -> tuple[int, np.ndarray]:
+    """The same buckets on the finest grid, from `exponent` on, that needs at most `buckets` of them."""
+    while index.size and index.max() - index.min() >= buckets:
         exponent, index = exponent + 1, index >> 1
     return exponent, index
 

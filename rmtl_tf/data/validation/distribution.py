@@ -20,6 +20,7 @@ from rmtl_tf.errors import UserError
 
 MISSING = "(missing)"
 OTHERS = "(others)"
+COMPARED = 32  # buckets: with more of them, small samples of the same distribution look different
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def side_by_side(before: Distribution, after: Distribution) -> tuple[list[str], 
     if (before.exponent is None, before.log) != (after.exponent is None, after.log):
         raise ValueError("the two sides do not count the same kind of values")
     exponent = max((side.exponent for side in (before, after) if side.exponent is not None), default=0)
+    if before.exponent is not None:
+        index = np.array([*before.on_grid(exponent), *after.on_grid(exponent)], np.int64)
+        exponent, _ = histogram.fit(exponent, index, COMPARED)
     first, second = before.on_grid(exponent), after.on_grid(exponent)
     keys = sorted(first.keys() | second.keys())
     names = [str(key) for key in keys]

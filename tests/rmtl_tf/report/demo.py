@@ -50,7 +50,7 @@ CONFIG = {
 ANOMALIES: dict[str, Any] = {
     "examples": {"train": 6_402, "validation": 2_133, "test": 2_140},
     "errors": 0,
-    "warnings": 1,
+    "warnings": 102,
     "anomalies": [
         {
             "rule": "skew",
@@ -58,7 +58,17 @@ ANOMALIES: dict[str, Any] = {
             "feature": "device",
             "count": 1,
             "sentence": "test: feature 'device' is distributed unlike the train split [skew]",
-        }
+        },
+        *(
+            {
+                "rule": "new_feature",
+                "severity": "WARNING",
+                "feature": f"weather_{n}",
+                "count": 14,
+                "sentence": f"Split-train: feature 'weather_{n}' is not in the schema [new_feature]",
+            }
+            for n in range(101)
+        ),
     ],
     "comparisons": [
         {

@@ -81,9 +81,9 @@ def test_a_numeric_feature_by_jensen_shannon_over_common_buckets(scale):
     prices = [rng.lognormal(1.0, 0.5, 2000), scale * rng.lognormal(1.3, 0.8, 1500)]
     sides = [_dataset(["a"] * len(p), p) for p in prices]
     found = _one(*sides, price=Comparator(jensen_shannon=0.05))
-    # The grid of the wider side, found by trial: at most 128 buckets of a power of two in log(1 + x).
-    wide = np.log1p(np.concatenate([max(prices, key=max)]))
-    exponent = next(k for k in range(-40, 40) if np.ptp(np.floor(wide / 2.0**k)) < 128)
+    # The finest grid, found by trial: at most 32 buckets of a power of two in log(1 + x).
+    both = np.log1p(np.concatenate(prices))
+    exponent = next(k for k in range(-40, 40) if np.ptp(np.floor(both / 2.0**k)) < 32)
     places = [np.floor(np.log1p(p) / 2.0**exponent).astype(int) for p in prices]
     last = max(place.max() for place in places) + 1
     p, q = (np.bincount(place, minlength=last) for place in places)

@@ -267,11 +267,13 @@ def _ingested(root: Path, source: Path, data: DataConfig, feedback: bool = True)
 
 def test_simulated_logs_have_no_anomaly(tmp_path):
     (tmp_path / "logs").mkdir()
-    simulate(tmp_path / "logs", SimulatorConfig(events=3000))
+    simulate(tmp_path / "logs", SimulatorConfig(events=20_000))
     data = load_config(CHECKOUT / "configs" / "simulator.yaml", ["data.session.max_steps=4"]).data
     found = _ingested(tmp_path, tmp_path / "logs", data)
     assert list(found.anomalies) == []
-    assert sum(found.examples.values()) > 300
+    assert sum(found.examples.values()) > 3000
+    assert all(comparison.passed for comparison in found.comparisons)
+    assert len(found.comparisons) == 4
 
 
 def test_deskdrop_has_no_anomaly(tmp_path):
