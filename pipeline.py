@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -41,9 +42,24 @@ examples:
     python pipeline.py rollback --config configs/simulator.yaml
   are these serving requests what the schema says?
     python pipeline.py validate --config configs/simulator.yaml --examples REQUESTS.tfrecord
+  a first draft of a schema for your own table:
+    python pipeline.py infer-schema FILE -o data_schemas/NAME.pbtxt
 
 A run skips every step whose inputs, parameters and source did not change, and goes on where a
 stopped run was. Results are below runs/<name> (root: in the configuration).
+"""
+
+INFER_SCHEMA = """\
+Reads a sample of a CSV (.gz too) or Parquet table and drafts the schema that a run needs: which columns are
+user, item, session, time (seconds to nanoseconds) and labels, what only happens after what (parents), which
+are numbers, categories or several values, and their bounds. It guesses from names and values, so read the
+numbered comments at the top of the draft: each is a decision that only someone who knows the data can make.
+The most important one: a column that is known only after the item was shown must not stay an input.
+
+  draft it          python pipeline.py infer-schema day1.csv -o data_schemas/shop.pbtxt
+  decide, edit      data_schemas/shop.pbtxt; docs/data.md says what the tags mean
+  configure         configs/shop.yaml: data: {dataset: table, path: FOLDER, schema: data_schemas/shop.pbtxt}
+  run               python pipeline.py run --config configs/shop.yaml
 """
 
 logger = logging.getLogger("pipeline")
@@ -156,12 +172,28 @@ def validate_command(arguments: argparse.Namespace) -> None:
     stop_on_errors(found, [])
 
 
+def infer_schema_command(arguments: argparse.Namespace) -> None:
+    from rmtl_tf.data.infer_schema import draft_schema
+
+    text = draft_schema(arguments.file, arguments.rows)
+    if arguments.output is None:
+        print(text, end="")
+        return
+    if arguments.output.exists():
+        raise UserError(f"{arguments.output} is there already. Give another file, or remove it first.")
+    arguments.output.write_text(text, encoding="utf-8")
+    decisions = len(re.findall(r"^#  \d+\. ", text, re.MULTILINE))
+    print(f"Drafted {summary.shown(arguments.output)}: {decisions} decisions stand at its top.")
+
+
 def parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="pipeline.py", description=__doc__, epilog=EXAMPLES, formatter_class=form
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="{run,status,rollback,validate}")
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="{run,status,rollback,validate,infer-schema}"
+    )
 
     def add(name: str, text: str, command) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
@@ -206,7 +238,26 @@ def parser() -> argparse.ArgumentParser:
     of_validate.add_argument(
         "--statistics", type=Path, metavar="FOLDER", help="of ExampleGen: report the skew to its train split"
     )
+    of_schema = commands.add_parser(
+        "infer-schema",
+        help="draft a data schema from a sample of a table",
+        description=INFER_SCHEMA,
+        formatter_class=form,
+    )
+    of_schema.set_defaults(command=infer_schema_command)
+    of_schema.add_argument("file", type=Path, metavar="FILE", help="CSV (with a header) or Parquet file")
+    of_schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write; default: print")
+    of_schema.add_argument(
+        "--rows", type=_positive, default=200_000, help="rows to look at (default: 200000)"
+    )
+    of_schema.add_argument("--debug", action="store_true", help="the traceback of an error")
     return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of rows above 0, received {text}")
+    return int(text)
 
 
 def set_up_logging(debug: bool) -> None:

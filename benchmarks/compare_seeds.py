@@ -24,14 +24,19 @@ from rmtl_tf.files import read_json
 METRICS = ("auc", "logloss", "s_logloss")
 
 
-def evaluate(config: RunConfig) -> dict:
-    """evaluation.json of one seed; steps that a run of this root made before are reused."""
+def artifacts(config: RunConfig) -> dict[str, Path]:
+    """The outputs of a run up to the Evaluator; steps that a run of this root made before are reused."""
     steps = pipeline.create_pipeline(config)
     names = [step.name for step in steps]
     results = run(
         steps[: names.index("Evaluator") + 1], config.pipeline_root, name=f"{config.name}-seed{config.seed}"
     )
-    return read_json(results[-1].outputs["evaluation"] / "evaluation.json")
+    return {key: path for result in results for key, path in result.outputs.items()}
+
+
+def evaluate(config: RunConfig) -> dict:
+    """evaluation.json of one seed."""
+    return read_json(artifacts(config)["evaluation"] / "evaluation.json")
 
 
 def report(evaluations: list[dict]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from components.base import (
     Component,
 )
 from rmtl_tf import serving_versions
-from rmtl_tf.config import EvaluationConfig, FeedbackConfig, Strict
+from rmtl_tf.config import EvaluationConfig, FeedbackConfig, HistoryConfig, Strict
 from rmtl_tf.files import digest_file, write_json
 
 CONTROL = "control"
@@ -89,6 +89,7 @@ def _evaluate(
 
     from rmtl_tf.evaluation.slices import slice_metrics
     from rmtl_tf.features.graph import TransformGraph
+    from rmtl_tf.features.spec import InputSpec
     from rmtl_tf.files import read_json
     from rmtl_tf.inputs import read_table
     from rmtl_tf.metrics.bootstrap import bootstrap
@@ -98,8 +99,9 @@ def _evaluate(
 
     config = parameters.evaluation
     graph = TransformGraph.load(inputs["transform_graph"])
-    test = read_table(inputs["transformed"] / "Split-test", graph.input_spec(), graph.labels, graph.timestamp)
     run = read_json(inputs["model_run"] / RUN_FILE)
+    spec = InputSpec.from_config(run["inputs"])
+    test = read_table(inputs["transformed"] / "Split-test", spec, graph.labels, graph.timestamp)
     tasks, records = [task.name for task in graph.tasks], test.records
     probabilities = {}
     for arm in (entry["name"] for entry in run["arms"]):
@@ -139,14 +141,23 @@ def _against_live(
     live: Path, inputs: Mapping[str, Path], parameters: EvaluatorParameters, candidate, labels, session
 ):
     """The `baseline` block of evaluation.json: the live model's metrics, and the paired difference to it."""
-    from rmtl_tf.evaluation.baseline import baseline_probabilities
+    from rmtl_tf.data.history import history_spec
+    from rmtl_tf.evaluation.baseline import PushedModel
+    from rmtl_tf.export.raw_records import raw_records
     from rmtl_tf.metrics.bootstrap import bootstrap
     from rmtl_tf.schema import read_schema
 
     config = parameters.evaluation
-    tasks = read_schema(parameters.data_schema).task_names
-    raw = _raw_records(inputs["examples"] / "Split-test", parameters)
-    arms = {"candidate": candidate, PUSHED: baseline_probabilities(live, raw, tasks)}
+    schema = read_schema(parameters.data_schema)
+    tasks = schema.task_names
+    model = PushedModel(live)
+    # As far back as the pushed model looks, whatever the candidate does; its encoder is its own.
+    history = None
+    if model.history_length:
+        looks = HistoryConfig(encoder="mean", length=model.history_length)
+        history = history_spec(looks, parameters.feedback, schema)
+    raw = raw_records(inputs["examples"] / "Split-test", schema, parameters.feedback, history)
+    arms = {"candidate": candidate, PUSHED: model.probabilities(raw, tasks)}
     settings: dict[str, Any] = {
         "replicates": config.bootstrap,
         "confidence": config.confidence,
@@ -163,22 +174,3 @@ def _against_live(
         "metrics": metrics,
         "mean_auc_difference": numbers["difference"]["candidate"]["mean"]["auc"],
     }
-
-
-def _raw_records(split: Path, parameters: EvaluatorParameters) -> Iterator[dict[str, Any]]:
-    """Raw input columns of the test records, batch by batch, look-ahead rows left out."""
-    import numpy as np
-
-    from rmtl_tf.data.feedback import feedback_columns
-    from rmtl_tf.data.session_reader import SessionReader
-    from rmtl_tf.schema import read_schema
-
-    schema = read_schema(parameters.data_schema)
-    reader = SessionReader(schema, feedback_columns(parameters.feedback, schema))
-    for shard in sorted(split.glob("data-*.tfrecord")):
-        for records in reader.read(shard):
-            columns = records.without_lookahead()
-            yield {
-                name: values if isinstance(values, np.ndarray) else np.array(values.to_pylist(), object)
-                for name, values in columns.items()
-            }

@@ -35,6 +35,7 @@ class ExampleGen(Component):
     def external(inputs: Mapping[str, Path], parameters: ExampleGenParameters) -> dict[str, str]:
         """Digests of the schema, and of the raw files where they are no input."""
         from rmtl_tf.data.datasets import get_reader
+        from rmtl_tf.schema import read_schema
 
         schema = Path(parameters.data.data_schema)
         if not schema.is_file():
@@ -43,7 +44,8 @@ class ExampleGen(Component):
             )
         digests = {"schema": digest_file(schema)}
         if "logs" not in inputs:
-            files = get_reader(parameters.data.dataset).files(_source(inputs, parameters))
+            reader, source = get_reader(parameters.data.dataset), _source(inputs, parameters)
+            files = [*reader.files(source), *reader.side_files(source, read_schema(schema))]
             digests |= {f"file {file.name}": digest_file(file) for file in files}
         return digests
 

@@ -48,6 +48,9 @@ class Trainer(Component):
     def execute(
         inputs: Mapping[str, Path], outputs: Mapping[str, Path], parameters: TrainerParameters
     ) -> None:
+        from dataclasses import replace
+
+        from rmtl_tf.data.history import history_spec
         from rmtl_tf.features.graph import TransformGraph
         from rmtl_tf.inputs import read_table
         from rmtl_tf.schema import read_schema
@@ -55,15 +58,22 @@ class Trainer(Component):
         from rmtl_tf.training.run import RUN_FILE, load_actor, run_training
 
         graph = TransformGraph.load(inputs["transform_graph"])
-        spec = graph.input_spec()
+        schema = read_schema(parameters.data_schema)
+        history = history_spec(parameters.model.history, parameters.feedback, schema)
+        spec = replace(graph.input_spec(), history=history)
         train, validation = (
             read_table(inputs["transformed"] / f"Split-{split}", spec, graph.labels, graph.timestamp)
             for split in ("train", "validation")
         )
-        item = read_schema(parameters.data_schema).item
         problem = Problem(spec, graph.tasks, train, validation)
         run_training(
-            problem, graph, item, parameters.model, parameters.training, parameters.seed, outputs["model_run"]
+            problem,
+            graph,
+            schema.item,
+            parameters.model,
+            parameters.training,
+            parameters.seed,
+            outputs["model_run"],
         )
         arm = read_json(outputs["model_run"] / RUN_FILE)["export"]
         backbone = load_actor(outputs["model_run"], arm, graph)
@@ -96,30 +106,40 @@ def _export(
 ) -> None:
     """Writes the SavedModel, its parity records and its manifest."""
     import shutil
+    from dataclasses import replace
 
-    from rmtl_tf.data.feedback import feedback_columns
-    from rmtl_tf.data.session_reader import SessionReader
+    from rmtl_tf.data.history import history_spec
     from rmtl_tf.export.parity import hard_records, training_path, write_parity
+    from rmtl_tf.export.raw_records import raw_records
     from rmtl_tf.export.saved_model import export_saved_model
+    from rmtl_tf.features.history import history_types
     from rmtl_tf.schema import read_schema
 
     serving = directory / "Format-Serving"
     shutil.rmtree(serving, ignore_errors=True)
-    export_saved_model(backbone, graph, inputs["transform_graph"], parameters.serving.score, serving)
     schema = read_schema(parameters.data_schema)
-    reader = SessionReader(schema, feedback_columns(parameters.feedback, schema))
-    shards = sorted((inputs["examples"] / "Split-validation").glob("data-*.tfrecord"))
-    records = next(records for shard in shards for records in reader.read(shard))
-    raw = hard_records(records.columns, graph, PARITY_RECORDS)
+    history = history_spec(parameters.model.history, parameters.feedback, schema)
+    score = parameters.serving.score
+    export_saved_model(backbone, graph, inputs["transform_graph"], score, serving, history)
+    # Lists longer than the model looks back show that it takes the end of them.
+    longer = None if history is None else replace(history, length=history.length + 2)
+    validation = inputs["examples"] / "Split-validation"
+    records = next(raw_records(validation, schema, parameters.feedback, longer))
+    raw = hard_records(records, graph, PARITY_RECORDS, history)
     tasks = [task.name for task in graph.tasks]
-    write_parity(directory / "parity.npz", raw, training_path(backbone, graph, raw), tasks)
+    write_parity(directory / "parity.npz", raw, training_path(backbone, graph, raw, history), tasks)
     write_json(
         directory / "manifest.json",
         {
             "tasks": tasks,
             "arm": arm,
             "inputs": graph.raw,
-            "score": parameters.serving.score or dict.fromkeys(tasks, 1.0),
+            "lists": graph.several,
+            "history": {
+                "lists": history_types(graph, history),
+                "length": 0 if history is None else history.length,
+            },
+            "score": score or dict.fromkeys(tasks, 1.0),
             "seed": parameters.seed,
         },
     )

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.history import History, HistoryGatherer, find_history
 
 _PARSE_BATCH = 4096
 
@@ -26,7 +28,7 @@ class RecordTable:
     """The records of a split, R rows, windows of a session one after another in time order.
 
     Attributes:
-        features: model input -> [R] int32 or float32.
+        features: model input -> [R] int32 or float32, or [R, M] int32 where a record has several ids.
         labels: [R, K] float32.
         timestamp: [R] int64, seconds.
         session: [R] int32, number of the session; windows of one session share it.
@@ -34,6 +36,7 @@ class RecordTable:
         lookahead: [R] bool, True for rows that only show the next state of a cut window.
         done: [R] bool, True at the last record of a session.
         windows: [W + 1] int64, first row of every window, and R.
+        history: the earlier records of every row; None where the model reads none.
     """
 
     features: dict[str, np.ndarray]
@@ -44,6 +47,7 @@ class RecordTable:
     lookahead: np.ndarray
     done: np.ndarray
     windows: np.ndarray
+    history: History | None = None
 
     @property
     def rows(self) -> int:
@@ -64,12 +68,16 @@ def read_table(split: Path, spec: InputSpec, labels: Sequence[str], timestamp: s
     files = sorted(str(path) for path in Path(split).glob("data-*.tfrecord"))
     columns: dict[str, list[np.ndarray]] = {}
     lengths: list[np.ndarray] = []
-    for parsed in _parse(files, spec, labels, timestamp):
+    times = [label_time(task.label) for task in spec.history.tasks] if spec.history else []
+    several = dict(spec.several)
+    for parsed in _parse(files, spec, [*labels, *times], timestamp):
         rows = parsed[timestamp].row_lengths().numpy()
         lengths.append(rows)
         for name, value in parsed.items():
+            if name in times and not len(value.flat_values):  # the reader gives no times of this label
+                value = parsed[timestamp]
             if isinstance(value, tf.RaggedTensor):
-                if not np.array_equal(value.row_lengths().numpy(), rows):
+                if not np.array_equal(value.row_lengths().numpy(), rows * several.get(name, 1)):
                     raise UserError(f"{split}: {name!r} has another number of steps than {timestamp!r}.")
                 value = value.flat_values
             columns.setdefault(name, []).append(value.numpy())
@@ -109,7 +117,12 @@ def _assemble(
     session = np.repeat(session_of_window, lengths).astype(np.int32)
     length = np.bincount(session, weights=~lookahead)
     features = {name: flat[name].astype(np.int32) for name, _ in spec.categorical}
+    features |= {name: features[name].reshape(-1, most) for name, most in spec.several}
     features |= {name: flat[name].astype(np.float32) for name in spec.numeric}
+    history = None
+    if spec.history is not None:
+        times = {task.label: flat[label_time(task.label)] for task in spec.history.tasks}
+        history = find_history(spec.history, flat[timestamp], session, lookahead, flat, times)
     return RecordTable(
         features=features,
         labels=np.stack([flat[name] for name in labels], axis=1).astype(np.float32),
@@ -119,6 +132,7 @@ def _assemble(
         lookahead=lookahead,
         done=done,
         windows=windows,
+        history=history,
     )
 
 
@@ -179,11 +193,12 @@ class Batcher:
         self._columns = {name: tf.constant(column) for name, column in columns.items()}
         self._features = {name: tf.constant(column) for name, column in table.features.items()}
         self._real = tf.constant((~table.lookahead).astype(np.float32))
+        self._history = None if table.history is None else HistoryGatherer(table.history, self._features)
 
     def batches(self, plan: np.ndarray) -> tf.data.Dataset:
-        """Batches in the order of `plan` [batches, N], as dicts: `features` {name: [N]}, `labels` [N, K],
-        `mask` [N] (0 for padding and look-ahead rows), `next` [N] (position in the batch of the next
-        state), `done` [N], `session_length` [N], and the extras."""
+        """Batches in the order of `plan` [batches, N], as dicts: `features` {name: [N]} (of several ids
+        [N, M], of a history [N, H]), `labels` [N, K], `mask` [N] (0 for padding and look-ahead rows), `next`
+        [N] (position in the batch of the next state), `done` [N], `session_length` [N], and the extras."""
         dataset = tf.data.Dataset.from_tensor_slices(plan)
         dataset = dataset.map(self._gather, num_parallel_calls=2, deterministic=True)
         options = tf.data.Options()
@@ -197,6 +212,8 @@ class Batcher:
         rows = tf.maximum(rows, 0)
         batch = {name: tf.gather(column, rows) for name, column in self._columns.items()}
         batch["features"] = {name: tf.gather(column, rows) for name, column in self._features.items()}
+        if self._history is not None:
+            batch["features"] |= self._history(rows)
         batch["mask"] = tf.gather(self._real, rows) * valid
         size = tf.size(rows)
         batch["next"] = tf.minimum(tf.range(1, size + 1), size - 1)

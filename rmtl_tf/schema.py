@@ -2,7 +2,8 @@
 
 A role is an `annotation.tag` of a feature:
 
-- `session`, `user`, `item`, `timestamp` (seconds since 1970, UTC): at most one feature each;
+- `session`, `user`, `item`, `timestamp` (since 1970, UTC, in seconds or what `unit:ms|us|ns` says): at most
+  one feature each; the timestamp and one of user and session must be there;
 - `context`: one value per session; `step`: one value per record (a user is context, an item is step);
 - `label:<task>`: 0 or 1 per record; `parent:<task>`: this task can only happen after that one.
 
@@ -13,6 +14,9 @@ labels and the timestamp (identifiers that happen to be numbers are categorical:
 
 What data validation reads (docs/validation.md): a `presence.min_fraction` below 1; `drift_comparator` and
 `skew_comparator` with thresholds; `default_environment`, `in_environment` and `not_in_environment`.
+
+A categorical feature with several values has `value_count { max: M }`, the most that are kept, and a tag
+`split:<character>` with what stands between them in the raw files (`split:,`, `split: ` for blanks).
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from typing import Literal
 from rmtl_tf.errors import UserError
 
 Kind = Literal["categorical", "numeric", "label", "timestamp", "key"]
+
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 TRAINING, SERVING = "TRAINING", "SERVING"
@@ -58,6 +64,9 @@ class Feature:
         drift: allowed distance to an earlier data set; None: any.
         skew: allowed distance of validation, test and serving data to the train split; None: any.
         environments: where the feature is expected; None: everywhere.
+        max_values: how many values a record has at most; 1 for an ordinary feature.
+        separator: the character between several values in raw files; empty for an ordinary feature.
+        per_second: ticks a second of a raw timestamp.
     """
 
     name: str
@@ -77,6 +86,14 @@ class Feature:
         """Whether data of this environment should have the feature."""
         return self.environments is None or environment in self.environments
 
+    max_values: int = 1
+    separator: str = ""
+    per_second: int = 1
+
+    @property
+    def multivalued(self) -> bool:
+        return bool(self.separator)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -92,14 +109,16 @@ class DataSchema:
 
     Attributes:
         labels: label column of each task, in the order of `tasks`.
+        user: column that identifies users; None where the logs name none (then `session` is there).
+        item: column that identifies items; None where the logs name none.
         session: session column; None where sessions are made from `user` and an inactivity gap.
     """
 
     features: tuple[Feature, ...]
     tasks: tuple[Task, ...]
     labels: tuple[str, ...]
-    user: str
-    item: str
+    user: str | None
+    item: str | None
     timestamp: str
     session: str | None = None
 
@@ -171,14 +190,20 @@ class _ProtoReader:
         if any(f.name == name for f in self.features):
             raise self.fail(name, "stands twice. Remove one.")
         task = parent = None
+        separator, per_second = "", 1
         for tag in sorted(tags):
             key, _, value = tag.partition(":")
             if key == "label" and value:
                 task = value
             elif key == "parent" and value:
                 parent = value
+            elif key == "split" and len(value) == 1:
+                separator = value
+            elif key == "unit" and value in _PER_SECOND:
+                per_second = _PER_SECOND[value]
             elif tag not in self._ROLES:
                 known = [*self._ROLES, "label:<task>", "parent:<task>"]
+                known += ["split:<character>", f"unit:{'|'.join(_PER_SECOND)}"]
                 raise self.fail(name, f"unknown tag {tag!r}; known: {', '.join(known)}.")
         for role in ("session", "user", "item", "timestamp"):
             if role in tags:
@@ -204,6 +229,16 @@ class _ProtoReader:
             raise self.fail(
                 name, "needs exactly one of the tags 'context' (per session), 'step' (per record)."
             )
+        if separator and (kind != "categorical" or tags & {"user", "item"}):
+            raise self.fail(name, "only a categorical feature (no user, no item) can have several values.")
+        several = proto.value_count.max > 1
+        if several != bool(separator):
+            raise self.fail(
+                name,
+                "several values need value_count { max: M }, M > 1, and a tag split:<character>.",
+            )
+        if per_second != 1 and kind != "timestamp":
+            raise self.fail(name, "the tag 'unit' is for the timestamp.")
         domain = proto.float_domain if proto.HasField("float_domain") else None
         self.features.append(
             Feature(
@@ -221,6 +256,9 @@ class _ProtoReader:
                 drift=self._comparator(proto, "drift_comparator"),
                 skew=self._comparator(proto, "skew_comparator"),
                 environments=self._environments(proto, kind),
+                max_values=proto.value_count.max if several else 1,
+                separator=separator,
+                per_second=per_second,
             )
         )
 
@@ -251,9 +289,13 @@ class _ProtoReader:
         return tuple(name for name in dict.fromkeys((*default, *present)) if name not in absent)
 
     def finish(self) -> DataSchema:
-        for role in ("user", "item", "timestamp"):
-            if role not in self.roles:
-                raise UserError(f"schema {self.origin}: no feature has the tag {role!r}. Tag one.")
+        if "timestamp" not in self.roles:
+            raise UserError(f"schema {self.origin}: no feature has the tag 'timestamp'. Tag one.")
+        if not {"user", "session"} & set(self.roles):
+            raise UserError(
+                f"schema {self.origin}: no feature has the tag 'user', none the tag 'session'. Tag one: "
+                "sessions are the logs' own or made from a user's times."
+            )
         if not self.labels:
             raise UserError(f"schema {self.origin}: no feature has a tag 'label:<task>'. Tag at least one.")
         names = [task.name for task, _ in self.labels]
@@ -266,8 +308,8 @@ class _ProtoReader:
             features=tuple(self.features),
             tasks=tuple(task for task, _ in self.labels),
             labels=tuple(feature for _, feature in self.labels),
-            user=self.roles["user"],
-            item=self.roles["item"],
+            user=self.roles.get("user"),
+            item=self.roles.get("item"),
             timestamp=self.roles["timestamp"],
             session=self.roles.get("session"),
         )

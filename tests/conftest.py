@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.features.spec import HistorySpec, HistoryTask, InputSpec
 from rmtl_tf.tensorflow_noise import quiet_import
 
 quiet_import("tensorflow", lambda tensorflow: tensorflow.config.list_physical_devices())
@@ -23,8 +23,9 @@ settings.load_profile("rmtl")
 def make_table(lengths, cut=(), tasks=2, spec=None, seed=0):
     """A `RecordTable` with one session per length; sessions in `cut` are split into two windows.
 
-    The first window of a cut session holds half of its records and one look-ahead row.
+    The first window of a cut session holds half of its records and one look-ahead row. A record a minute.
     """
+    from rmtl_tf.history import find_history
     from rmtl_tf.inputs import RecordTable
 
     rng = np.random.default_rng(seed)
@@ -51,6 +52,10 @@ def make_table(lengths, cut=(), tasks=2, spec=None, seed=0):
             done += [False] * (len(part) - 1) + [not is_cut]
             session += [number] * len(part)
     rows, session = np.array(rows), np.array(session, np.int32)
+    history = None
+    if spec.history is not None:
+        columns = {task.label: labels[rows, k] for k, task in enumerate(spec.history.tasks)}
+        history = find_history(spec.history, rows * 60, session, np.array(lookahead), columns, {})
     return RecordTable(
         features={name: column[rows] for name, column in features.items()},
         labels=labels[rows],
@@ -60,12 +65,18 @@ def make_table(lengths, cut=(), tasks=2, spec=None, seed=0):
         lookahead=np.array(lookahead),
         done=np.array(done),
         windows=np.array(windows),
+        history=history,
     )
 
 
-def small_spec() -> InputSpec:
+def small_spec(encoder: str | None = None) -> InputSpec:
+    """Five inputs; with the history of two of them and of two tasks where an encoder is named."""
+    tasks = (HistoryTask("click", "clicked", 0), HistoryTask("buy", "bought", 60))
     return InputSpec(
-        categorical=(("user", 7), ("item", 11), ("hour", 26)), numeric=("price", "age"), ids=("user", "item")
+        categorical=(("user", 7), ("item", 11), ("hour", 26)),
+        numeric=("price", "age"),
+        ids=("user", "item"),
+        history=HistorySpec(encoder, 4, 2, "item", ("item", "price"), tasks) if encoder else None,
     )
 
 

@@ -73,15 +73,20 @@ class Backbone(keras.layers.Layer):
         self.tower = tuple(tower)
         self.cross_layers = cross_layers
         self.seed = seed
-        self.embedding = FieldEmbedding(
-            spec,
-            embedding_dim,
-            id_dropout,
+        self.embedding = self.make_embedding()
+        self.cross = self.make_cross("cross") if cross_layers else None
+
+    def make_embedding(self, history_parts: int = 1) -> FieldEmbedding:
+        """The embedding of the state."""
+        return FieldEmbedding(
+            self.spec,
+            self.embedding_dim,
+            self.id_dropout,
             self.part_seed("embedding"),
+            history_parts,
             dtype=self.dtype_policy,
             name="embedding",
         )
-        self.cross = self.make_cross("cross") if cross_layers else None
 
     def make_cross(self, name: str) -> Cross:
         """The cross layers of one embedding."""

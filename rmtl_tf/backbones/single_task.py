@@ -9,6 +9,7 @@ import keras
 
 from rmtl_tf.backbones.base import Backbone
 from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.layers import FieldEmbedding
 from rmtl_tf.schema import Task
 
 
@@ -56,6 +57,10 @@ class SingleTask(Backbone):
         self.bottom = tuple(bottom)
         self.bottoms = self.make_bottoms(bottom)
         self.towers = self.make_towers()
+
+    def make_embedding(self, history_parts: int = 1) -> FieldEmbedding:
+        """A history of its own for every task."""
+        return super().make_embedding(len(self.tasks))
 
     def logits(self, state: Any, training: bool = False) -> Any:
         ops = keras.ops

@@ -27,6 +27,7 @@ from rmtl_tf.config.load import (
     parse_config,
 )
 from rmtl_tf.config.model import (
+    HistoryConfig,
     ModelConfig,
 )
 from rmtl_tf.config.run import (
@@ -55,6 +56,7 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "FeedbackConfig",
+    "HistoryConfig",
     "ModelConfig",
     "PhaseConfig",
     "PushConfig",

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from rmtl_tf.config.base import Strict, Width, Widths
+
+
+class HistoryConfig(Strict):
+    """The session's earlier records as one more field of the state (`rmtl_tf.layers.history`).
+
+    What is known of their labels, and when, is as `data.feedback` says; switched off there, the history is
+    records without labels.
+    """
+
+    encoder: Literal["none", "mean", "gru", "attention"] = Field(
+        "none", description="how the earlier records become one vector; none: no such field"
+    )
+    length: int = Field(20, ge=1, le=1000, description="only this many of the latest earlier records")
+    heads: int = Field(2, ge=1, le=64, description="attention: heads; they share embedding_dim")
 
 
 class ModelConfig(Strict):
@@ -35,3 +51,12 @@ class ModelConfig(Strict):
     id_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of user and item ids replaced by 'unknown' in training"
     )
+    history: HistoryConfig = HistoryConfig()
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> ModelConfig:
+        if self.history.encoder == "attention" and self.embedding_dim % self.history.heads:
+            raise ValueError(
+                f"history.heads must divide embedding_dim {self.embedding_dim}, received {self.history.heads}"
+            )
+        return self

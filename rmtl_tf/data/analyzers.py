@@ -158,11 +158,13 @@ class Analysis:
     def add(self, columns: Mapping[str, Column]) -> None:
         """Adds N records: binary Arrow arrays for strings, numpy arrays for numbers and labels, each [N].
 
-        A context feature stands in every record of its session, so its frequencies weigh records.
+        A context feature stands in every record of its session, so its frequencies weigh records. Of several
+        values a record (a list array), each counts.
         """
         self.records += len(columns[next(iter(self.plan.labels.values()))])
         for name, counts in self.values.items():
-            counts.add([columns[name]])
+            column = columns[name]
+            counts.add([column.flatten() if pa.types.is_large_list(column.type) else column])
         for name, moments in self.moments.items():
             moments.add(number(columns[name], self.plan.numeric[name]).astype(np.float32))
         for task, label in self.plan.labels.items():
@@ -188,7 +190,8 @@ def fit(analysis: Analysis, schema: DataSchema, config: TransformConfig) -> Tran
     for feature in schema.inputs:
         if feature.kind == "categorical":
             vocabulary = _vocabulary(analysis.values[feature.name], config)
-            features.append(Categorical(feature.name, vocabulary, feature.name in (schema.user, schema.item)))
+            is_id = feature.name in (schema.user, schema.item)
+            features.append(Categorical(feature.name, vocabulary, is_id, feature.max_values))
         else:
             features.append(_numeric(analysis, feature.name))
     if PAST_RECORDS in analysis.moments:

@@ -36,7 +36,7 @@ def feedback_columns(config: FeedbackConfig, schema: DataSchema) -> tuple[str, .
     check_feedback(config, schema)
     if not config.enabled:
         return ()
-    pairs = ((f"past_{task}_known", f"past_{task}_positive") for task, _, _ in _tasks(config, schema))
+    pairs = ((f"past_{task}_known", f"past_{task}_positive") for task, _, _ in feedback_tasks(config, schema))
     return (PAST_RECORDS, *(name for pair in pairs for name in pair))
 
 
@@ -70,7 +70,7 @@ def feedback_of(
     second = math.floor(now)
     past = [record for record in history if math.floor(record[schema.timestamp]) < second]
     values[PAST_RECORDS] = float(len(past))
-    for task, label, delay in _tasks(config, schema):
+    for task, label, delay in feedback_tasks(config, schema):
         known = [record for record in past if math.floor(record[schema.timestamp]) + delay < second]
         values[f"past_{task}_known"] = float(len(known))
         values[f"past_{task}_positive"] = float(sum(record.get(label, 0) == 1 for record in known))
@@ -89,7 +89,7 @@ def add_feedback(records: pl.DataFrame, config: FeedbackConfig, schema: DataSche
     session = records[SESSION].rle_id().to_numpy().astype(np.int64)
     now = records[schema.timestamp].to_numpy()
     columns = {PAST_RECORDS: _count_before(session, now, now)}
-    for task, label, delay in _tasks(config, schema):
+    for task, label, delay in feedback_tasks(config, schema):
         positive = records[label].to_numpy() == 1
         time = now
         if label_time(label) in records.columns:
@@ -121,7 +121,7 @@ def _count_before(
     return before - np.searchsorted(line, session * span, side="left")
 
 
-def _tasks(config: FeedbackConfig, schema: DataSchema) -> list[tuple[str, str, int]]:
+def feedback_tasks(config: FeedbackConfig, schema: DataSchema) -> list[tuple[str, str, int]]:
     """Task, its label column and its delay in whole seconds, for every task with feedback."""
     return [
         (task, label, math.floor(config.label_delay.get(task, 0)))

@@ -76,11 +76,17 @@ def ingest(
     Raises:
         UserError: no files, a missing column, too many bad rows, an empty split, a task with one class.
     """
-    paths = get_reader(config.dataset).files(source)
-    plan = Plan(tuple(p.name for p in paths), tuple(map(str, paths)), config, schema, block_size)
-    plan.check()
-    check_headers(plan)
+    reader = get_reader(config.dataset)
+    paths = reader.files(source)
     with tempfile.TemporaryDirectory(dir=statistics, prefix=".work-") as work:
+        side = Path(work) / "side"
+        plan = Plan(
+            tuple(p.name for p in paths), tuple(map(str, paths)), config, schema, block_size, str(side)
+        )
+        plan.check()
+        check_headers(plan)
+        side.mkdir()
+        reader.prepare(source, side, schema)
         _run(plan, examples, Path(work), runner or FnApiRunner(), options or PipelineOptions(flags=[]))
         results = _read_results(Path(work))
     return _finish(plan, results, examples, statistics)
@@ -92,8 +98,9 @@ def check_headers(plan: Plan) -> None:
     Raises:
         UserError: names the file, the missing column and the nearest of those there.
     """
+    given = get_reader(plan.config.dataset).header
     for path in plan.paths:
-        header = read_header(Path(path))
+        header = list(given) or read_header(Path(path))
         for column in plan.columns:
             if column.source not in header:
                 raise UserError(
@@ -150,7 +157,9 @@ def _run(plan: Plan, examples: Path, work: Path, runner: Any, options: PipelineO
 def _parse(file: int, plan: Plan) -> Iterator[Any]:
     """A file -> (partition, events) blocks; tagged: bad rows, number of rows, why it is unreadable."""
     columns, rows = plan.columns, 0
-    blocks = read_blocks(Path(plan.paths[file]), [column.source for column in columns], plan.block_size)
+    header = get_reader(plan.config.dataset).header
+    wanted = [column.source for column in columns]
+    blocks = read_blocks(Path(plan.paths[file]), wanted, plan.block_size, header)
     bar = tqdm(desc=f"reading {plan.names[file]}", unit=" rows", unit_scale=True, disable=None)
     try:
         for block in blocks:

@@ -83,18 +83,23 @@ def read_header(path: Path) -> list[str]:
     return names
 
 
-def read_blocks(path: Path, columns: Sequence[str], block_size: int = BLOCK_SIZE) -> Iterator[Block]:
+def read_blocks(
+    path: Path, columns: Sequence[str], block_size: int = BLOCK_SIZE, header: Sequence[str] = ()
+) -> Iterator[Block]:
     """The rows of a CSV file whose header has every one of `columns`.
+
+    Args:
+        header: the names of the columns where the first line is a row.
 
     Raises:
         UserError: the file ends in the middle of its compressed data.
     """
-    header = read_header(path)
-    parser = _Parser(tuple(header), tuple(columns))
-    carry, number = b"", 2
+    parser = _Parser(tuple(header or read_header(path)), tuple(columns))
+    carry, number = b"", 1 if header else 2
     try:
         with _open(path) as stream:
-            stream.readline()
+            if not header:
+                stream.readline()
             final = False
             while not final:
                 data = stream.read(block_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,8 +13,9 @@ import pyarrow as pa
 
 from rmtl_tf.config import DataConfig
 from rmtl_tf.data.datasets import get_reader
-from rmtl_tf.data.datasets.base import FILE, LINE, SESSION, Column
+from rmtl_tf.data.datasets.base import FILE, LINE, SESSION, Column, label_time
 from rmtl_tf.data.feedback import add_feedback, feedback_columns
+from rmtl_tf.data.multivalued import lengths_name, split_values
 from rmtl_tf.data.quarantine import quarantine
 from rmtl_tf.data.records import batch_of
 from rmtl_tf.data.sessions import (
@@ -27,7 +29,7 @@ from rmtl_tf.data.sessions import (
     window_offsets,
 )
 from rmtl_tf.errors import UserError
-from rmtl_tf.schema import DataSchema
+from rmtl_tf.schema import DataSchema, Feature
 
 _BATCH = 4096  # windows encoded at a time
 
@@ -40,6 +42,7 @@ class Plan:
         names: the raw files' names, sorted; a file's number is its place here.
         paths: where they are, in the same order.
         block_size: bytes read at a time; the result does not depend on it.
+        side: folder with the tables that the data set's reader prepared.
     """
 
     names: tuple[str, ...]
@@ -47,6 +50,7 @@ class Plan:
     config: DataConfig
     schema: DataSchema
     block_size: int
+    side: str = ""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -72,7 +76,13 @@ class Plan:
                 "data.session.by is column, but no feature of the schema has the tag 'session'. Tag one, or "
                 "make sessions from user and time: --set data.session.by=gap."
             )
+        if self.config.session.by == "gap" and self.schema.user is None:
+            raise UserError(
+                "data.session.by is gap, but no feature of the schema has the tag 'user'. Tag one, or use a "
+                "session column: --set data.session.by=column."
+            )
         own = {SESSION, LOOKAHEAD, *self.feedback}
+        own |= {lengths_name(feature.name) for feature in self.schema.inputs if feature.multivalued}
         for feature in self.schema.features:
             if feature.name in own and feature.name != self.schema.session:
                 raise UserError(
@@ -102,14 +112,16 @@ def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Dat
     Blocks may come in any order: rows are put in the order of file and line first.
     """
     schema, config = plan.schema, plan.config
+    reader = get_reader(config.dataset)
     events = events.sort(FILE, LINE)
     values = [name for name in events.columns if name not in (FILE, LINE)]
-    again = ~events.select(pl.struct(values).is_first_distinct()).to_series()
+    again = ~events.select(pl.struct(values).is_first_distinct() | (not reader.drop_repeated)).to_series()
     duplicates = _rows(events.filter(again), "duplicate row", "")
     events = assign_sessions(events.filter(~again), schema, config.session)
     other = other_users(events, schema)
-    strangers = _rows(events.filter(other), "second user in a session", schema.user)
-    records, excluded = get_reader(config.dataset).to_records(events.filter(~other), schema)
+    user = schema.user if schema.user in events.columns else None
+    strangers = _rows(events.filter(other), "second user in a session", user or "")
+    records, excluded = reader.to_records(events.filter(~other), schema, Path(plan.side))
     records = fill_context(order_records(records, schema), schema)
     records = add_feedback(records, config.feedback, schema)
     bad = [quarantine(duplicates), quarantine(strangers), quarantine(excluded, excluded=True)]
@@ -123,6 +135,11 @@ def _rows(frame: pl.DataFrame, reason: str, column: str) -> pl.DataFrame:
 
 def example_batches(records: pl.DataFrame, plan: Plan) -> tuple[int, Iterator[pa.RecordBatch]]:
     """Ordered records of one split -> the number of session windows, and batches of them to encode."""
+    # A label came to be with its record where nothing else is said, and never before it.
+    records = records.with_columns(
+        pl.max_horizontal(name, plan.schema.timestamp).alias(name)
+        for name in _label_times(records, plan.schema)
+    )
     windows = cut_windows(records, plan.config.session.max_steps)
     offsets = window_offsets(windows)
     return offsets.size - 1, _batches(windows, offsets, plan.schema, plan.feedback)
@@ -131,9 +148,11 @@ def example_batches(records: pl.DataFrame, plan: Plan) -> tuple[int, Iterator[pa
 def _batches(
     windows: pl.DataFrame, offsets: np.ndarray, schema: DataSchema, feedback: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    context = [SESSION, LOOKAHEAD, *(feature.name for feature in schema.inputs if feature.context)]
-    steps = [feature.name for feature in schema.inputs if not feature.context]
-    steps += [schema.timestamp, *schema.labels, *feedback]
+    single = [feature for feature in schema.inputs if not feature.multivalued]
+    several = [feature for feature in schema.inputs if feature.multivalued]
+    context = [SESSION, LOOKAHEAD, *(feature.name for feature in single if feature.context)]
+    steps = [feature.name for feature in single if not feature.context]
+    steps += [schema.timestamp, *schema.labels, *_label_times(windows, schema), *feedback]
     for first in range(0, offsets.size - 1, _BATCH):
         part = offsets[first : first + _BATCH + 1]
         rows = windows.slice(int(part[0]), int(part[-1] - part[0]))
@@ -141,7 +160,28 @@ def _batches(
         one = np.arange(part.size, dtype=np.int64)
         lists = {name: _lists(begins[name], one) for name in context}
         lists |= {name: _lists(rows[name], part - part[0]) for name in steps}
+        for feature in several:
+            values, offsets_of = (begins, one) if feature.context else (rows, part - part[0])
+            lists |= _lists_of_several(values[feature.name], offsets_of, feature)
         yield batch_of(lists)
+
+
+def _label_times(records: pl.DataFrame, schema: DataSchema) -> list[str]:
+    """The times of labels that the data set gives."""
+    return [label_time(label) for label in schema.labels if label_time(label) in records.columns]
+
+
+def _lists_of_several(text: pl.Series, offsets: np.ndarray, feature: Feature) -> dict[str, pa.Array]:
+    """The two lists of a feature with several values; row i of each is of the records from offsets[i] on."""
+    column = pl.col(text.name)
+    values = text.to_frame().select(split_values(column, feature.separator, feature.max_values)).to_series()
+    lengths = values.list.len().cast(pl.Int64)
+    ends = np.concatenate([[0], np.cumsum(lengths.to_numpy())])
+    flat = values.explode(empty_as_null=False)
+    return {
+        feature.name: _lists(flat, ends[offsets]),
+        lengths_name(feature.name): _lists(lengths, offsets),
+    }
 
 
 def _lists(values: pl.Series, offsets: np.ndarray) -> pa.Array:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from rmtl_tf.data.datasets.base import label_time
+from rmtl_tf.data.multivalued import lengths_name
 from rmtl_tf.data.records import FeatureType, read_examples
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import Column
@@ -29,7 +31,8 @@ class Records:
         session_id: binary [B].
         lookahead: int64 [B]: 1 where the last record only shows the next state.
         steps: int64 [B], the number of records of each window, look-ahead included; they sum to N.
-        columns: [N] values by column name: binary Arrow arrays, or int64 or float32 numpy arrays.
+        columns: [N] values by column name: binary Arrow arrays (lists of them where a feature has several
+            values), or int64 or float32 numpy arrays; with `label_time(label)` where the data set gives it.
     """
 
     session_id: pa.Array
@@ -37,11 +40,17 @@ class Records:
     steps: np.ndarray
     columns: Mapping[str, Column]
 
-    def without_lookahead(self) -> dict[str, Column]:
-        """The columns without look-ahead records, which the next window counts."""
+    @property
+    def kept(self) -> np.ndarray:
+        """bool [N]: False for look-ahead records, which the next window counts."""
         last = np.cumsum(self.steps) - 1
         keep = np.ones(int(self.steps.sum()), bool)
         keep[last[self.lookahead == 1]] = False
+        return keep
+
+    def without_lookahead(self) -> dict[str, Column]:
+        """The columns without look-ahead records."""
+        keep = self.kept
         if keep.all():
             return dict(self.columns)
         mask = pa.array(keep)
@@ -58,8 +67,11 @@ class SessionReader:
         types: dict[str, FeatureType] = {schema.timestamp: "int", **dict.fromkeys(schema.labels, "int")}
         for feature in schema.inputs:
             types[feature.name] = "bytes" if feature.kind == "categorical" else "float"
-        self._types = types | dict.fromkeys(feedback, "float")
+        self._times = {label_time(label) for label in schema.labels}
+        self._types = types | dict.fromkeys(feedback, "float") | dict.fromkeys(sorted(self._times), "int")
         self._context = {feature.name for feature in schema.inputs if feature.context}
+        self._several = {feature.name for feature in schema.inputs if feature.multivalued}
+        self._lengths: dict[str, FeatureType] = dict.fromkeys(map(lengths_name, self._several), "int")
         self._timestamp = schema.timestamp
 
     def read(self, path: str | Path) -> Iterator[Records]:
@@ -67,9 +79,9 @@ class SessionReader:
 
         Raises:
             UserError: the file is damaged, or a list has not one value per record (per window for a context
-                feature).
+                feature), or not as many as its lengths say.
         """
-        decoder = _decoder({SESSION_ID: "bytes", LOOKAHEAD: "int", **self._types})
+        decoder = _decoder({SESSION_ID: "bytes", LOOKAHEAD: "int", **self._types, **self._lengths})
         examples = read_examples(Path(path))
         while chunk := list(itertools.islice(examples, _BATCH)):
             yield self._flatten(decoder.DecodeBatch(chunk), path)
@@ -80,8 +92,14 @@ class SessionReader:
         index = np.repeat(np.arange(len(batch)), steps)
         columns = {}
         for name in self._types:
+            if name in self._times and batch[name].null_count == len(batch):
+                continue
             context = name in self._context
-            values = _values(batch, name, windows if context else steps, path)
+            expected = windows if context else steps
+            if name in self._several:
+                values = _value_lists(batch, name, expected, path)
+            else:
+                values = _values(batch, name, expected, path)
             columns[name] = _take(values, index) if context else values
         return Records(
             session_id=_values(batch, SESSION_ID, windows, path),
@@ -115,6 +133,15 @@ def _values(batch: pa.RecordBatch, name: str, expected: np.ndarray, path: str | 
         )
     values = batch[name].flatten()
     return values if pa.types.is_large_binary(values.type) else values.to_numpy(zero_copy_only=False)
+
+
+def _value_lists(batch: pa.RecordBatch, name: str, expected: np.ndarray, path: str | Path) -> pa.Array:
+    """The values of each record as a list array."""
+    lengths = np.asarray(_values(batch, lengths_name(name), expected, path))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    windows = np.concatenate([[0], np.cumsum(expected)])
+    values = _values(batch, name, np.diff(offsets[windows]), path)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), values)
 
 
 def _take(values: Column, index: np.ndarray) -> Column:

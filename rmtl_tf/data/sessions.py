@@ -17,7 +17,9 @@ LOOKAHEAD = "lookahead"
 
 def session_key(schema: DataSchema, config: SessionConfig) -> str:
     """The column that keeps all events of a session together: the session column, or the user."""
-    return schema.session if config.by == "column" and schema.session else schema.user
+    key = schema.session if config.by == "column" and schema.session else schema.user
+    assert key is not None  # Plan.check
+    return key
 
 
 def assign_sessions(events: pl.DataFrame, schema: DataSchema, config: SessionConfig) -> pl.DataFrame:
@@ -28,8 +30,9 @@ def assign_sessions(events: pl.DataFrame, schema: DataSchema, config: SessionCon
     """
     if config.by == "column":
         return events.with_columns(pl.col(session_key(schema, config)).alias(SESSION)).sort(FILE, LINE)
-    time, user = pl.col(schema.timestamp), pl.col(schema.user)
-    events = events.sort(schema.user, schema.timestamp, FILE, LINE)
+    key = session_key(schema, config)
+    time, user = pl.col(schema.timestamp), pl.col(key)
+    events = events.sort(key, schema.timestamp, FILE, LINE)
     begins = (user != user.shift()).fill_null(True) | (time - time.shift() > config.gap_minutes * 60)
     start = time.first().over(begins.cum_sum())
     return events.with_columns((user + "-" + start.cast(pl.String)).alias(SESSION)).sort(FILE, LINE)
@@ -53,7 +56,12 @@ def fill_context(records: pl.DataFrame, schema: DataSchema) -> pl.DataFrame:
 
 
 def other_users(events: pl.DataFrame, schema: DataSchema) -> pl.Series:
-    """True for events whose user is not the user of their session's first event; a bool for each row."""
+    """True for events whose user is not the user of their session's first event; a bool for each row.
+
+    None is where the events name no user.
+    """
+    if schema.user not in events.columns:
+        return pl.repeat(False, events.height, dtype=pl.Boolean, eager=True)
     first = pl.col(schema.user).sort_by(schema.timestamp, FILE, LINE).first().over(SESSION)
     return events.select((pl.col(schema.user) != first).alias("other"))["other"]
 

@@ -19,9 +19,10 @@ import polars as pl
 
 from rmtl_tf.data import histogram
 from rmtl_tf.data.datasets.base import SESSION
+from rmtl_tf.data.multivalued import split_values
 from rmtl_tf.data.sessions import STEP
 from rmtl_tf.data.splits import SPLITS
-from rmtl_tf.schema import DataSchema
+from rmtl_tf.schema import DataSchema, Feature
 
 SPLIT = "#split"
 
@@ -52,9 +53,9 @@ def tabulate(
         windows: the number of windows of each split.
         feedback: names of the feedback columns.
     """
-    strings = [(f.name, f.name) for f in schema.inputs if f.kind == "categorical"]
+    strings = [f for f in schema.inputs if f.kind == "categorical"]
     lengths = records.group_by(SPLIT, SESSION).agg((pl.col(STEP).max() + 1).alias(_LENGTHS))
-    counts = [_count(records, name, name) for name, _ in strings]
+    counts = [_count(_single_values(records, feature), feature.name, feature.name) for feature in strings]
     counts += [_count(records, label, label) for label in schema.labels]
     counts.append(_count(lengths, _LENGTHS, _LENGTHS))
     counts.append(
@@ -74,6 +75,14 @@ def merge(tables: Sequence[Tables]) -> Tables:
     counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count")).sort("feature", SPLIT, "value")
     moments = _pool(pl.concat([table.moments for table in tables]), "feature", SPLIT)
     return Tables(counts, moments, _pool_buckets(pl.concat([table.buckets for table in tables])))
+
+
+def _single_values(records: pl.DataFrame, feature: Feature) -> pl.DataFrame:
+    """A row for every value of a feature with several a record; one without a value where there is none."""
+    if not feature.multivalued:
+        return records
+    values = split_values(pl.col(feature.name), feature.separator, feature.max_values)
+    return records.select(SPLIT, values).explode(feature.name, empty_as_null=True)
 
 
 def _count(frame: pl.DataFrame, column: str, feature: str) -> pl.DataFrame:

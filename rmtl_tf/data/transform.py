@@ -16,6 +16,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from rmtl_tf.config import TransformConfig
 from rmtl_tf.data.analyzers import Analysis, Plan, fit, plan
+from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import write_record_batches
 from rmtl_tf.data.session_reader import LOOKAHEAD, SESSION_ID, Records, SessionReader
 from rmtl_tf.errors import UserError
@@ -109,16 +110,19 @@ class _TransformShard(beam.DoFn):
 
 
 def _examples(records: Records, inputs: Mapping[str, np.ndarray], graph: TransformGraph) -> pa.RecordBatch:
-    """One row per window: `session_id`, `lookahead`, and timestamp, labels and inputs of its T records."""
+    """One row per window: `session_id`, `lookahead`, and timestamp, labels (with their times, where there
+    are any) and inputs of its T records; T * M ids where a record has M."""
     single = pa.array(np.arange(len(records.steps) + 1))
     offsets = pa.array(np.concatenate([[0], np.cumsum(records.steps)]))
     lists = {
         SESSION_ID: pa.LargeListArray.from_arrays(single, records.session_id),
         LOOKAHEAD: pa.LargeListArray.from_arrays(single, pa.array(records.lookahead)),
     }
-    passed = {name: records.columns[name] for name in (graph.timestamp, *graph.labels)}
+    times = [label_time(label) for label in graph.labels if label_time(label) in records.columns]
+    passed = {name: records.columns[name] for name in (graph.timestamp, *graph.labels, *times)}
     for name, values in {**passed, **inputs}.items():
-        lists[name] = pa.LargeListArray.from_arrays(offsets, pa.array(values))
+        ends = offsets if values.ndim == 1 else pa.array(offsets.to_numpy() * values.shape[1])
+        lists[name] = pa.LargeListArray.from_arrays(ends, pa.array(values.ravel()))
     return pa.record_batch(lists)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from rmtl_tf.data.datasets.base import FILE, LINE, Column
+from rmtl_tf.data.multivalued import split_values
 from rmtl_tf.data.quarantine import quarantine
 
 # Whole seconds after 1970-01-01 and before 2100: 0 stands for "missing", milliseconds lie beyond.
@@ -66,7 +67,12 @@ def _checks(column: Column) -> list[_Check]:
     if column.dtype == "string":
         # Vocabulary files have one value a line.
         checks.append(("control character", text.str.contains(r"[\n\r\x00]")))
-        if column.values:
+        if column.values and column.separator:
+            known = (
+                split_values(text, column.separator).list.eval(pl.element().is_in(column.values)).list.all()
+            )
+            checks.append(("value not allowed", given & ~known))
+        elif column.values:
             checks.append(("value not allowed", given & ~text.is_in(column.values)))
     elif column.dtype == "label":
         checks.append(("unknown label value", given & ~text.is_in(list(_LABELS))))

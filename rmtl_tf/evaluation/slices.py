@@ -16,14 +16,14 @@ _HOURS = ((0, 6), (6, 12), (12, 18), (18, 24))
 
 
 def slice_metrics(
-    table: RecordTable, probabilities: np.ndarray, tasks: Sequence[str], item: str
+    table: RecordTable, probabilities: np.ndarray, tasks: Sequence[str], item: str | None
 ) -> list[dict[str, Any]]:
     """AUC, log-loss and positive rate of every task, by session length, known or new item, and hour (UTC).
 
     Args:
         table: the test records.
         probabilities: [R, K].
-        item: name of the item input; id 1 is an item the train split does not know.
+        item: name of the item input; id 1 is an item the train split does not know. None: no such slices.
 
     Returns:
         One entry per slice that has records: `by`, `value`, `records`, `sessions`, `metrics` by task
@@ -50,13 +50,14 @@ def slice_metrics(
     return entries
 
 
-def _slices(table: RecordTable, item: str) -> Iterator[tuple[str, str, np.ndarray]]:
+def _slices(table: RecordTable, item: str | None) -> Iterator[tuple[str, str, np.ndarray]]:
     for low, high in _LENGTHS:
         name = f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
         yield "session length", name, (table.length >= low) & (table.length <= (high or np.inf))
-    known = table.features[item] > UNKNOWN_ID
-    yield "item", "known", known
-    yield "item", "new", ~known
+    if item is not None:
+        known = table.features[item] > UNKNOWN_ID
+        yield "item", "known", known
+        yield "item", "new", ~known
     hour = table.timestamp // 3600 % 24
     for low, high in _HOURS:
         yield "hour (UTC)", f"{low:02d}-{high:02d}", (hour >= low) & (hour < high)

@@ -7,8 +7,9 @@ would lack them. It answers with one JSON file:
     {"checks": [{"name", "passed", "value", "threshold", "explanation"}],
      "timings": {signature: {batch size: {"first_ms", "p50_ms", "p99_ms"}}}}
 
-The raw inputs and the expected predictions come from `parity.npz`: one array [N] for each input
-name, text as fixed-width bytes (missing: empty), a missing number as NaN; `prediction/<task>` [N].
+The raw inputs and the expected predictions come from `parity.npz`: one array for each input name,
+[N] or, for a list, [N, L]; text as fixed-width bytes (missing: empty), a missing number as NaN, a
+missing code of a list as 0; `prediction/<task>` [N].
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Checks:
 
 
 def read_parity(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The raw inputs {name: [N]} and the expected predictions {task: float32 [N]} of a parity file.
+    """The raw inputs {name: [N] or [N, L]} and the expected predictions {task: float32 [N]} of a parity file.
 
     Raises:
         ValueError: no rows, no predictions, arrays of unequal length or of Python objects.
@@ -85,19 +86,19 @@ def read_parity(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
         for name, values in arrays.items()
         if name.startswith(PREDICTION)
     }
-    shapes = {values.shape for values in arrays.values()}
-    if not raw or not expected or len(shapes) != 1 or len(min(shapes)) != 1 or min(shapes)[0] < 1:
+    rows = {values.shape[:1] for values in arrays.values()}
+    flat = all(values.ndim == 1 for values in expected.values())
+    if not raw or not expected or rows in ({()}, {(0,)}) or len(rows) != 1 or not flat:
         found = {name: list(values.shape) for name, values in arrays.items()}
-        raise ValueError(
-            f"expected inputs and {PREDICTION}<task>, all of one shape [N], N > 0; received {found}"
-        )
+        raise ValueError(f"expected inputs [N] or [N, L] and {PREDICTION}<task> [N], N > 0; received {found}")
     return raw, expected
 
 
 def to_examples(raw: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Serialized tf.train.Examples, object array [N], of raw inputs {name: [N]}.
+    """Serialized tf.train.Examples, object array [N], of raw inputs {name: [N] or [N, L]}.
 
-    A missing value (empty text, NaN) is left out, as a client would do.
+    A missing value (empty text, NaN) is left out, as a client would do; of a list, what is missing at its
+    end.
     """
     import tensorflow as tf
 
@@ -105,17 +106,30 @@ def to_examples(raw: Mapping[str, np.ndarray]) -> np.ndarray:
     for row in range(len(next(iter(raw.values())))):
         features = tf.train.Features()
         for name, values in raw.items():
-            value = values[row]
+            kept = _kept(values[row])
             if values.dtype.kind == "S":
-                if value:
-                    features.feature[name].bytes_list.value.append(bytes(value))
+                features.feature[name].bytes_list.value.extend(map(bytes, kept))
             elif values.dtype.kind == "f":
-                if not np.isnan(value):
-                    features.feature[name].float_list.value.append(value)
+                features.feature[name].float_list.value.extend(kept)
             else:
-                features.feature[name].int64_list.value.append(int(value))
+                features.feature[name].int64_list.value.extend(map(int, kept))
+            if not len(kept):
+                del features.feature[name]
         examples.append(tf.train.Example(features=features).SerializeToString(deterministic=True))
     return np.array(examples, dtype=object)
+
+
+def _kept(values: np.ndarray) -> np.ndarray:
+    """The values of one row, 1-D, that an Example holds: of a list [L] those up to the last that is there."""
+    single = np.ndim(values) == 0
+    values = np.atleast_1d(values)
+    if values.dtype.kind == "S":
+        there = values != b""
+    elif values.dtype.kind == "f":
+        there = ~np.isnan(values)
+    else:
+        there = (values != 0) | single  # 0 is a number; in a list it is padding
+    return values[: 1 + np.flatnonzero(there).max(initial=-1)]
 
 
 def tile(raw: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
@@ -129,7 +143,7 @@ class SignatureProbe:
     Args:
         model: what `tf.saved_model.load` returned.
         signature: `serving_default` or `serve_examples`.
-        raw: {input name: [N]}.
+        raw: {input name: [N] or [N, L]}.
         checks: where the findings go.
     """
 

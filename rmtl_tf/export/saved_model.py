@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from rmtl_tf.errors import UserError, nearest
-from rmtl_tf.features.encoder import RawEncoder, parse_spec, signature
+from rmtl_tf.features.encoder import RawEncoder, parse_examples, signature
 from rmtl_tf.features.graph import TransformGraph
+from rmtl_tf.features.spec import HistorySpec
 
 
 class ServingModel(tf.Module):
@@ -21,13 +22,20 @@ class ServingModel(tf.Module):
         graph: the transform graph.
         directory: where the graph is saved; its vocabularies become assets.
         score: task -> exponent; the score is the product of probability ** exponent. Empty: every task, 1.
+        history: the earlier records that the backbone reads; `history_length` says how many to whoever
+            loads the model.
 
     Raises:
         UserError: `score` names a task that is not there, or a task is named `score`.
     """
 
     def __init__(
-        self, backbone: keras.layers.Layer, graph: TransformGraph, directory: Path, score: Mapping[str, float]
+        self,
+        backbone: keras.layers.Layer,
+        graph: TransformGraph,
+        directory: Path,
+        score: Mapping[str, float],
+        history: HistorySpec | None = None,
     ) -> None:
         super().__init__(name="rmtl")
         names = [task.name for task in graph.tasks]
@@ -38,12 +46,13 @@ class ServingModel(tf.Module):
             raise UserError(
                 "schema: a task cannot be named 'score', the name of the combined output. Rename it."
             )
-        self.backbone, self.encoder = backbone, RawEncoder(graph, directory)
-        self._names, self._parse = names, parse_spec(graph)
+        self.backbone, self.encoder = backbone, RawEncoder(graph, directory, history)
+        self.history_length = tf.Variable(0 if history is None else history.length, trainable=False)
+        self._names = names
         self._score = dict(score) or dict.fromkeys(names, 1.0)
 
     def predict(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Raw features {name: [N]} -> probabilities {task: [N]} float32, and `score` [N]."""
+        """Raw features {name: [N] or [N, L]} -> probabilities {task: [N]} float32, and `score` [N]."""
         logits = self.backbone(self.encoder(raw), training=False)  # [N, K]
         outputs = {name: tf.sigmoid(logits[:, k]) for k, name in enumerate(self._names)}
         score = tf.ones_like(logits[:, 0])
@@ -53,7 +62,7 @@ class ServingModel(tf.Module):
 
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """As `predict`, from serialized one-record `tf.train.Example`s [N]; absent features are missing."""
-        return self.predict(tf.io.parse_example(examples, self._parse))
+        return self.predict(parse_examples(examples, self.encoder.graph, self.encoder.history))
 
 
 def export_saved_model(
@@ -62,6 +71,7 @@ def export_saved_model(
     graph_directory: Path,
     score: Mapping[str, float],
     directory: Path,
+    history: HistorySpec | None = None,
 ) -> None:
     """Writes the SavedModel with the signatures `serving_default` (raw named features) and
     `serve_examples` (serialized Examples).
@@ -69,8 +79,8 @@ def export_saved_model(
     Raises:
         UserError: see `ServingModel`.
     """
-    model = ServingModel(backbone, graph, graph_directory, score)
-    raw = signature(graph)
+    model = ServingModel(backbone, graph, graph_directory, score, history)
+    raw = signature(graph, history)
     # A signature's inputs are keyword arguments, so names come from the specs.
     named = tf.function(lambda **features: model.predict(features)).get_concrete_function(**raw)
     examples = tf.TensorSpec([None], tf.string, "examples")

@@ -18,7 +18,7 @@ def write_warmup(path: Path, raw: Mapping[str, np.ndarray]) -> int:
 
     Args:
         path: file to write; its place in a version is `assets.extra/tf_serving_warmup_requests`.
-        raw: raw inputs {name: [N]}.
+        raw: raw inputs {name: [N] or [N, L]}.
 
     Returns:
         Number of requests.

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rmtl_tf.features.graph import (
     CLIP,
     FIRST_ID,
     MISSING_TIMESTAMP,
+    PADDING_ID,
     UNKNOWN_ID,
     Categorical,
     Numeric,
@@ -24,7 +26,7 @@ from rmtl_tf.features.graph import (
     encode_value,
 )
 
-Column = Any  # pyarrow.Array or numpy.ndarray, [N]
+Column = Any  # pyarrow.Array (of lists where a feature has several values) or numpy.ndarray, [N]
 
 
 class GraphApplier:
@@ -42,15 +44,20 @@ class GraphApplier:
         """Transforms N records.
 
         Args:
-            raw: for each name of `graph.raw` its N values: a binary Arrow array (string), or a float32
-                (float) or int64 (int) numpy array.
+            raw: for each name of `graph.raw` its N values: a binary Arrow array (string; large lists of them
+                where there are several), or a float32 (float) or int64 (int) numpy array.
 
         Returns:
-            For each name of `graph.input_spec()` [N] int64 ids or [N] float32 numbers, always finite.
+            For each name of `graph.input_spec()` [N] int64 ids, [N, M] where there are several, or [N]
+            float32 numbers, always finite.
         """
         outputs = {}
         for feature in self._graph.features:
-            if isinstance(feature, Categorical):
+            if isinstance(feature, Categorical) and feature.max_values > 1:
+                outputs[feature.name] = _several_ids(
+                    self._tables[feature.name], raw[feature.name], feature.max_values
+                )
+            elif isinstance(feature, Categorical):
                 outputs[feature.name] = _ids(self._tables[feature.name], raw[feature.name])
             elif isinstance(feature, TimePart):
                 outputs[feature.name] = time_part(feature, raw[feature.source])
@@ -89,6 +96,20 @@ def _ids(table: Mapping[bytes, int], values: pa.Array) -> np.ndarray:
     encoded = values.cast(pa.large_binary()).dictionary_encode(null_encoding="encode")
     ids = np.array([table.get(value, UNKNOWN_ID) for value in encoded.dictionary.to_pylist()], np.int64)
     return ids[encoded.indices.to_numpy()]
+
+
+def _several_ids(table: Mapping[bytes, int], lists: pa.Array, most: int) -> np.ndarray:
+    """Ids of the first `most` non-empty values of each list; 1 where there are none, 0 behind the last."""
+    values = lists.flatten()
+    row = np.repeat(np.arange(len(lists)), lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
+    there = pc.not_equal(values, pa.scalar(b"", values.type)).to_numpy(zero_copy_only=False)
+    row = row[there]
+    place = np.arange(row.size) - np.searchsorted(row, row)
+    kept = place < most
+    ids = np.full((len(lists), most), PADDING_ID, np.int64)
+    ids[row[kept], place[kept]] = _ids(table, values.filter(pa.array(there)))[kept]
+    ids[ids[:, 0] == PADDING_ID, 0] = UNKNOWN_ID
+    return ids
 
 
 def _numeric(feature: Numeric, values: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ The same arithmetic as `rmtl_tf.features.apply`, in float64 up to the last cast,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,6 +14,7 @@ from rmtl_tf.features.graph import (
     CLIP,
     FIRST_ID,
     MISSING_TIMESTAMP,
+    PADDING_ID,
     UNKNOWN_ID,
     Categorical,
     Numeric,
@@ -22,21 +23,39 @@ from rmtl_tf.features.graph import (
     TransformGraph,
     vocabulary_path,
 )
+from rmtl_tf.features.history_encoder import (
+    DTYPES,
+    densify,
+    encode_history,
+    list_parse_spec,
+    list_signature,
+)
+from rmtl_tf.features.spec import HistorySpec
 
-_DTYPES = {"string": tf.string, "float": tf.float32, "int": tf.int64}
 
-
-def signature(graph: TransformGraph) -> dict[str, tf.TensorSpec]:
-    """Raw input name -> spec of a [N] tensor: string, float32, or int64 (the timestamp, seconds UTC)."""
-    return {name: tf.TensorSpec([None], _DTYPES[kind], name) for name, kind in graph.raw.items()}
-
-
-def parse_spec(graph: TransformGraph) -> dict[str, tf.io.FixedLenFeature]:
-    """For `tf.io.parse_example` on serialized Examples of one record [N]: what is absent is missing."""
-    return {
-        name: tf.io.FixedLenFeature([], _DTYPES[kind], default_value=graph.defaults[name])
+def signature(graph: TransformGraph, history: HistorySpec | None = None) -> dict[str, tf.TensorSpec]:
+    """Raw input name -> spec of a [N] tensor: string, float32, or int64 (the timestamp, seconds UTC); of
+    a [N, L] tensor for a feature with several values, and for the lists of a history."""
+    single = {
+        name: tf.TensorSpec([None, None] if name in graph.several else [None], DTYPES[kind], name)
         for name, kind in graph.raw.items()
     }
+    return single | list_signature(graph, history)
+
+
+def parse_examples(
+    examples: tf.Tensor, graph: TransformGraph, history: HistorySpec | None = None
+) -> dict[str, tf.Tensor]:
+    """Serialized Examples of one record [N] -> the raw inputs of `signature`; what is absent is missing."""
+    single = {
+        name: tf.io.FixedLenFeature([], DTYPES[kind], default_value=graph.defaults[name])
+        for name, kind in graph.raw.items()
+        if name not in graph.several
+    }
+    several = {name: tf.io.RaggedFeature(DTYPES[graph.raw[name]]) for name in graph.several}
+    parsed = tf.io.parse_example(examples, single | several | list_parse_spec(graph, history))
+    parsed |= {name: parsed[name].to_tensor(graph.defaults[name]) for name in several}
+    return densify(graph, history, parsed)
 
 
 class RawEncoder(tf.Module):
@@ -45,11 +64,14 @@ class RawEncoder(tf.Module):
     Args:
         graph: the description.
         directory: where `graph` is saved; its vocabulary files become assets of the SavedModel.
+        history: the earlier records that the backbone reads; None: none.
     """
 
-    def __init__(self, graph: TransformGraph, directory: str | Path) -> None:
+    def __init__(
+        self, graph: TransformGraph, directory: str | Path, history: HistorySpec | None = None
+    ) -> None:
         super().__init__(name="raw_encoder")
-        self._graph = graph
+        self.graph, self.history = graph, history
         self._tables = {
             feature.name: _table(vocabulary_path(directory, feature.name))
             for feature in graph.features
@@ -60,14 +82,26 @@ class RawEncoder(tf.Module):
         """Encodes N records.
 
         Args:
-            raw: one [N] tensor for each name of `signature(graph)`; others are ignored.
+            raw: one [N] or [N, L] tensor for each name of `signature(graph, history)`; others are ignored.
 
         Returns:
-            One [N] tensor for each name of `graph.input_spec()`: int32 ids, float32 numbers, always finite.
+            One [N] tensor for each name of `graph.input_spec()`: int32 ids, float32 numbers, always finite;
+            [N, L + 1] ids for a list of L values; one [N, H] tensor for each input of the history.
         """
+        outputs = self.encode(raw, [feature.name for feature in self.graph.features])
+        if self.history is not None:
+            outputs |= encode_history(self, self.history, raw)
+        return outputs
+
+    def encode(self, raw: Mapping[str, tf.Tensor], names: Sequence[str]) -> dict[str, tf.Tensor]:
+        """The inputs `names` of N records."""
         outputs = {}
-        for feature in self._graph.features:
-            if isinstance(feature, Categorical):
+        for feature in self.graph.features:
+            if feature.name not in names:
+                continue
+            if isinstance(feature, Categorical) and feature.max_values > 1:
+                outputs[feature.name] = self._several_ids(feature, raw[feature.name])
+            elif isinstance(feature, Categorical):
                 outputs[feature.name] = self._ids(feature, raw[feature.name])
             elif isinstance(feature, TimePart):
                 outputs[feature.name] = _time_part(feature, raw[feature.source])
@@ -81,6 +115,17 @@ class RawEncoder(tf.Module):
         if not feature.vocabulary:
             return tf.fill(tf.shape(values), UNKNOWN_ID)
         return tf.cast(self._tables[feature.name].lookup(values), tf.int32)
+
+    def _several_ids(self, feature: Categorical, values: tf.Tensor) -> tf.Tensor:
+        """Lists [N, L] -> ids [N, L + 1] of the first M values that are not empty; 1 where there is none."""
+        # One more column, so that there is a place for the 1 where L is 0.
+        values = tf.pad(values, [[0, 0], [0, 1]], constant_values="")
+        there = tf.not_equal(values, "")
+        kept = there & (tf.cumsum(tf.cast(there, tf.int32), axis=1) <= feature.max_values)
+        ids = tf.where(kept, self._ids(feature, values), PADDING_ID)
+        none = tf.logical_not(tf.reduce_any(kept, axis=1, keepdims=True))
+        first = tf.equal(tf.range(tf.shape(ids)[1]), 0)
+        return tf.where(none & first, UNKNOWN_ID, ids)
 
 
 def _table(path: Path) -> tf.lookup.StaticHashTable:

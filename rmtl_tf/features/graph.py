@@ -40,6 +40,9 @@ class Categorical:
         vocabulary: known values, in the order of their ids. A value that is not UTF-8 holds its odd bytes as
             surrogates (`surrogateescape`).
         is_id: the feature identifies a user or an item.
+        max_values: M, how many values a record has at most. Above 1 the raw input is a list of strings, empty
+            ones being none, and there are M ids: those of the first M values, or 1 where there is none,
+            then 0.
     """
 
     kind: ClassVar[str] = "categorical"
@@ -47,6 +50,7 @@ class Categorical:
     name: str
     vocabulary: tuple[str, ...]
     is_id: bool = False
+    max_values: int = 1
 
     @property
     def size(self) -> int:
@@ -194,13 +198,20 @@ class TransformGraph:
 
     @property
     def raw(self) -> dict[str, RawType]:
-        """Raw input name -> type, as the serving signature takes them."""
+        """Raw input name -> type, as the serving signature takes them; of a list, of its values."""
         return {name: kind for feature in self.features for name, kind in feature.raw.items()}
 
     @property
     def defaults(self) -> dict[str, RawValue]:
         """Raw input name -> the value that means missing."""
         return {name: value for feature in self.features for name, value in feature.defaults.items()}
+
+    @property
+    def several(self) -> dict[str, int]:
+        """Raw inputs that are lists -> the most values M that count."""
+        return {
+            f.name: f.max_values for f in self.features if isinstance(f, Categorical) and f.max_values > 1
+        }
 
     def input_spec(self) -> InputSpec:
         """What a backbone reads: ids (time parts included) and scaled numbers (rates included)."""
@@ -210,6 +221,7 @@ class TransformGraph:
             ),
             numeric=tuple(f.name for f in self.features if isinstance(f, Numeric | Rate)),
             ids=tuple(f.name for f in self.features if isinstance(f, Categorical) and f.is_id),
+            several=tuple(self.several.items()),
         )
 
     def save(self, directory: str | Path) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.features.graph import UNKNOWN_ID
-from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.features.graph import PADDING_ID, UNKNOWN_ID
+from rmtl_tf.features.spec import InputSpec, check_spec, history_input
+from rmtl_tf.layers.history import HistoryField
 from rmtl_tf.layers.seeds import derive_seed
 
 
@@ -18,19 +19,23 @@ from rmtl_tf.layers.seeds import derive_seed
 class FieldEmbedding(keras.layers.Layer):
     """Embeds every categorical input and maps all numeric ones to one more field of the same width.
 
-    The tables of all categorical inputs are one variable: ids get the offset of their field and one
-    gather reads them all. The state is the fields' concatenation (Liu et al., WWW 2023, section 3:
-    "state representation network").
+    The tables of all categorical inputs are one variable: ids get the offset of their field and one gather
+    reads them all. Of several ids a record (`spec.several`) the field is the mean of their rows. The state
+    is the fields' concatenation (Liu et al., WWW 2023, section 3: "state representation network"). With
+    `spec.history` the session's earlier records, looked up in the same table, are one more field, the last
+    (`HistoryField`).
 
     Args:
         spec: names and sizes of the inputs.
         width: D, width of every field.
         id_dropout: in training, the probability with which each user or item id (`spec.ids`) is
-            replaced by 1, the unknown value. Default 0.
+            replaced by 1, the unknown value, in the history too. Default 0.
         seed: of the initial weights and of id dropout.
+        parts: of the history's field, see `HistoryField`. Default 1.
 
     Raises:
-        UserError: `spec` has no input, a name twice, a size below 2, or an unknown name in `ids`.
+        UserError: `spec` has no input, a name twice, a size below 2, an unknown name in `ids` or in the
+            history.
 
     Example:
         spec = InputSpec(categorical=(("user", 1000), ("item", 5000)), numeric=("price",), ids=("user",))
@@ -38,21 +43,31 @@ class FieldEmbedding(keras.layers.Layer):
     """
 
     def __init__(
-        self, spec: InputSpec, width: int, id_dropout: float = 0.0, seed: int = 0, **kwargs: Any
+        self,
+        spec: InputSpec,
+        width: int,
+        id_dropout: float = 0.0,
+        seed: int = 0,
+        parts: int = 1,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        _check(spec)
+        check_spec(spec)
         self.spec = spec
         self.width = width
         self.id_dropout = id_dropout
         self.seed = seed
+        self.parts = parts
         self._rows: dict[str, tuple[int, int]] = {}
         rows = 0
         for name, size in spec.categorical:
             self._rows[name] = (rows, rows + size)
             rows += size
         self.total_rows = rows
-        self.numeric = self.seed_generator = None
+        self.table: Any = None
+        self.numeric: keras.layers.Dense | None = None
+        self.history: HistoryField | None = None
+        self.seed_generator: keras.random.SeedGenerator | None = None
         if spec.numeric:
             self.numeric = keras.layers.Dense(
                 width,
@@ -60,13 +75,18 @@ class FieldEmbedding(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name="numeric",
             )
+        self._history = [] if spec.history is None else [history_input(n) for n in spec.history.names]
+        if spec.history is not None:
+            self.history = HistoryField(
+                spec, width, parts, derive_seed(seed, "history"), dtype=self.dtype_policy, name="history"
+            )
         if id_dropout and spec.ids:
             self.seed_generator = keras.random.SeedGenerator(derive_seed(seed, "id_dropout"))
 
     @property
     def fields(self) -> int:
-        """F: one field per categorical input, and one for all numeric inputs together."""
-        return len(self.spec.categorical) + bool(self.spec.numeric)
+        """F: one field per categorical input, one for all numeric inputs together, one for the history."""
+        return len(self.spec.categorical) + bool(self.spec.numeric) + bool(self.spec.history)
 
     @property
     def state_width(self) -> int:
@@ -82,7 +102,6 @@ class FieldEmbedding(keras.layers.Layer):
         return slice(*self._rows[name])
 
     def build(self, input_shape: Any = None) -> None:
-        self.table = None
         if self.spec.categorical:
             self.table = self.add_weight(
                 name="table",
@@ -92,61 +111,113 @@ class FieldEmbedding(keras.layers.Layer):
             )
         if self.numeric is not None:
             self.numeric.build((None, len(self.spec.numeric)))
+        if self.history is not None:
+            self.history.build()
+
+    def start_from(self, other: FieldEmbedding) -> None:
+        """Copies the weights of an embedding of the same inputs and width.
+
+        Those of a history that is of other parts are not copied: they do not fit.
+        """
+        if self.table is not None:
+            self.table.assign(other.table)
+        layers = [(self.numeric, other.numeric)]
+        if self.parts == other.parts:
+            layers.append((self.history, other.history))
+        for own, given in layers:
+            if own is not None and given is not None:
+                own.set_weights(given.get_weights())
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> tf.Tensor:
-        """State [N, F * D] of `inputs`, {name: [N]}; names the spec does not list are ignored.
+        """State [N, F * D] of `inputs`, {name: [N]}, [N, M] for several ids and [N, H] for the history; names
+        the spec does not list are ignored.
 
         Raises:
             UserError: an input of the spec is missing.
             tf.errors.InvalidArgumentError: an id is outside its field.
         """
-        missing = [name for name in (*self._rows, *self.spec.numeric) if name not in inputs]
-        if missing:
+        names = (*self._rows, *self.spec.numeric, *self._history)
+        if missing := [name for name in names if name not in inputs]:
             raise UserError(
                 f"inputs: expected {missing} too; received {sorted(inputs)}. Pass every input of the spec."
             )
+        inputs = self.drop_ids(inputs, training)
         parts = []
-        if self.table is not None:
-            ids = self._ids(inputs, training)  # (N, categorical fields)
-            # On the tf.Variable, not on its value: then the gradient is row-sparse (tf.IndexedSlices).
-            parts.append(keras.ops.cast(tf.gather(self.table.value, ids), self.compute_dtype))
+        if self._rows:
+            parts.append(self._fields(inputs))  # (N, categorical fields, D)
         if self.numeric is not None:
-            numbers = keras.ops.stack(
-                [keras.ops.cast(inputs[n], self.compute_dtype) for n in self.spec.numeric], axis=1
-            )
-            parts.append(keras.ops.expand_dims(self.numeric(numbers), 1))
+            parts.append(keras.ops.expand_dims(self.numeric(self._numbers(inputs, self.spec.numeric)), 1))
+        if self.history is not None:
+            parts.append(keras.ops.expand_dims(self._past(self.history, inputs), 1))
         embedded = parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=1)  # (N, F, D)
         return keras.ops.reshape(embedded, (-1, self.state_width))
 
+    def _fields(self, inputs: Mapping[str, Any]) -> Any:
+        """The categorical fields [N, fields, D] in the order of the spec."""
+        several = [name for name, _ in self.spec.several]
+        single = [name for name in self._rows if name not in several]
+        if not several:
+            return self._embed(inputs, single)
+        fields = {name: self._mean(name, inputs[name]) for name in several}
+        if single:
+            fields |= dict(zip(single, keras.ops.unstack(self._embed(inputs, single), axis=1), strict=True))
+        return keras.ops.stack([fields[name] for name in self._rows], axis=1)
+
+    def _mean(self, name: str, ids: Any) -> Any:
+        """The mean [N, D] of the rows of ids [N, M] that are not padding; zeros where all are."""
+        present = keras.ops.cast(ids, "int32") != PADDING_ID
+        weight = keras.ops.cast(keras.ops.expand_dims(present, -1), self.compute_dtype)
+        embedded = self._embed({name: ids}, [name])[:, :, 0] * weight  # (N, M, D)
+        return keras.ops.sum(embedded, axis=1) / keras.ops.maximum(keras.ops.sum(weight, axis=1), 1)
+
     def drop_ids(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """`inputs` after id dropout, for several embeddings that must not see what one of them dropped."""
-        return {
-            name: self._maybe_drop(name, keras.ops.cast(value, "int32"), training)
-            if name in self._rows
-            else value
-            for name, value in inputs.items()
-        }
+        if not training or self.seed_generator is None:
+            return dict(inputs)
+        dropped = dict(inputs)
+        for name in (name for name in self._rows if name in self.spec.ids):
+            past = [key for key in self._history if key == history_input(name)]
+            dropped |= {key: self._drop(inputs[key]) for key in (name, *past)}
+        return dropped
 
-    def _ids(self, inputs: Mapping[str, Any], training: bool) -> tf.Tensor:
-        """Rows of the table, int32 [N, categorical fields]."""
-        columns = [
-            self._maybe_drop(name, keras.ops.cast(inputs[name], "int32"), training) for name in self._rows
-        ]
-        ids = keras.ops.stack(columns, axis=1)
-        sizes = tf.constant([size for _, size in self.spec.categorical])
-        # Without this an id too large would silently read the next field's rows.
-        inside = tf.reduce_all((ids >= 0) & (ids < sizes))
-        known = (
-            f"ids must be below the sizes of their fields {dict(self.spec.categorical)}; received ids up to"
-        )
-        with tf.control_dependencies([tf.debugging.Assert(inside, [known, tf.reduce_max(ids, axis=0)])]):
-            return ids + tf.constant([first for first, _ in self._rows.values()])
-
-    def _maybe_drop(self, name: str, ids: tf.Tensor, training: bool) -> tf.Tensor:
-        if not training or self.seed_generator is None or name not in self.spec.ids:
-            return ids
+    def _drop(self, ids: Any) -> Any:
+        ids = keras.ops.cast(ids, "int32")
         dropped = keras.random.uniform(keras.ops.shape(ids), seed=self.seed_generator) < self.id_dropout
-        return keras.ops.where(dropped, UNKNOWN_ID, ids)
+        # Padding stays padding: an unknown record is not none.
+        return keras.ops.where(dropped & (ids != PADDING_ID), UNKNOWN_ID, ids)
+
+    def _past(self, layer: HistoryField, inputs: Mapping[str, Any]) -> Any:
+        """The history's field [N, D]."""
+        spec = layer.history
+        now = {name: inputs[name] for name in spec.inputs}
+        past = {name: inputs[history_input(name)] for name in spec.names}
+        codes = [keras.ops.cast(past[task.name], "int32") for task in spec.tasks]
+        entries = [
+            keras.ops.cast(past[spec.item], "int32") != PADDING_ID,
+            self._embed(past, layer.categorical),
+            self._numbers(past, layer.numeric),
+            _stack(codes, past[spec.item], "int32"),
+        ]
+        return layer([*entries, self._embed(now, layer.categorical), self._numbers(now, layer.numeric)])
+
+    def _numbers(self, inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
+        """The numbers [..., names]."""
+        like = next(iter(inputs.values()))
+        return _stack([inputs[name] for name in names], like, self.compute_dtype)
+
+    def _embed(self, inputs: Mapping[str, Any], names: Iterable[str]) -> Any:
+        """The rows [..., names, D] of the ids [...] of some categorical inputs."""
+        ids = keras.ops.stack([keras.ops.cast(inputs[name], "int32") for name in names], axis=-1)
+        first = [self._rows[name][0] for name in names]
+        sizes = {name: self._rows[name][1] - self._rows[name][0] for name in names}
+        # Without this an id too large would silently read the next field's rows.
+        inside = tf.reduce_all((ids >= 0) & (ids < tf.constant(list(sizes.values()))))
+        known = f"ids must be below the sizes of their fields {sizes}; received ids up to"
+        largest = tf.reduce_max(tf.reshape(ids, (-1, len(sizes))), axis=0)
+        with tf.control_dependencies([tf.debugging.Assert(inside, [known, largest])]):
+            rows = ids + tf.constant(first)
+        # On the tf.Variable, not on its value: then the gradient is row-sparse (tf.IndexedSlices).
+        return keras.ops.cast(tf.gather(self.table.value, rows), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, int]:
         return (next(iter(input_shape.values()))[0], self.state_width)
@@ -157,6 +228,7 @@ class FieldEmbedding(keras.layers.Layer):
             "width": self.width,
             "id_dropout": self.id_dropout,
             "seed": self.seed,
+            "parts": self.parts,
         }
         return {**super().get_config(), **own}
 
@@ -165,19 +237,9 @@ class FieldEmbedding(keras.layers.Layer):
         return cls(**{**config, "spec": InputSpec.from_config(config["spec"])})
 
 
-def _check(spec: InputSpec) -> None:
-    names = [name for name, _ in spec.categorical] + list(spec.numeric)
-    if not names:
-        raise UserError("input spec: expected at least one categorical or numeric input, received none.")
-    if len(set(names)) < len(names):
-        raise UserError(f"input spec: every name must stand once; received {names}.")
-    for name, size in spec.categorical:
-        if size < 2:
-            raise UserError(
-                f"input spec, {name!r}: expected at least 2 ids (padding, unknown), received {size}."
-            )
-    strangers = set(spec.ids) - {name for name, _ in spec.categorical}
-    if strangers:
-        raise UserError(
-            f"input spec, ids: {sorted(strangers)} are no categorical inputs. Name only these: {names}."
-        )
+def _stack(columns: Sequence[Any], like: Any, dtype: str) -> Any:
+    """Columns [...] -> [..., columns]; without any, of the shape of `like` [...]."""
+    columns = [keras.ops.cast(column, dtype) for column in columns]
+    if not columns:
+        return keras.ops.cast(keras.ops.expand_dims(like, -1)[..., :0], dtype)
+    return keras.ops.stack(columns, axis=-1)

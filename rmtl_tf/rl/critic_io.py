@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,9 @@ def _facts(spec: InputSpec, num_tasks: int) -> dict[str, Any]:
     """What two compatible states have in common, by name."""
     facts: dict[str, Any] = {f"input {name!r}": f"{size} ids" for name, size in spec.categorical}
     facts |= {f"input {name!r}": "a number" for name in spec.numeric}
+    facts |= {f"input {name!r}, values": most for name, most in spec.several}
+    if spec.history is not None:
+        facts |= {f"history {key}": value for key, value in asdict(spec.history).items()}
     return {**facts, "number of tasks": num_tasks}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from rmtl_tf.backbones import build_backbone
 from rmtl_tf.config import ArmConfig, CriticConfig, ModelConfig, PhaseConfig, TrainingConfig, WeightingConfig
-from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.features.spec import InputSpec, history_input
 from rmtl_tf.files import digest_json
 from rmtl_tf.inputs import RecordTable
 from rmtl_tf.layers.seeds import derive_seed
@@ -113,7 +113,7 @@ class Trainer:
         online, target = self._new_critic(config, width), self._new_critic(config, width)
         if hasattr(actor, "embedding"):  # else: a backbone of the user's own
             for embedding in online.embeddings:
-                assign(embedding.weights, weights_of(actor.embedding))
+                embedding.start_from(actor.embedding)
         returns = frozen_returns(problem.train, frozen.train, config.gamma)
         online.start_from(returns[problem.train.records].mean(axis=0))
         learner = CriticLearner(
@@ -317,5 +317,10 @@ def seeds_of(layer: keras.layers.Layer) -> list[Any]:
 
 def build(layer: keras.layers.Layer, spec: InputSpec) -> None:
     """Creates the variables of a backbone by calling it on one record of padding."""
-    example = {name: np.zeros(1, np.int32) for name, _ in spec.categorical}
-    layer({**example, **{name: np.zeros(1, np.float32) for name in spec.numeric}}, training=False)
+    example: dict[str, np.ndarray] = {name: np.zeros(1, np.int32) for name, _ in spec.categorical}
+    example |= {name: np.zeros((1, most), np.int32) for name, most in spec.several}
+    example |= {name: np.zeros(1, np.float32) for name in spec.numeric}
+    if spec.history is not None:
+        names, shape = (history_input(name) for name in spec.history.names), (1, spec.history.length)
+        example |= {name: np.zeros(shape, np.int32) for name in names}
+    layer(example, training=False)

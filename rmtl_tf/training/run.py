@@ -15,6 +15,7 @@ import yaml
 from rmtl_tf.backbones import build_backbone
 from rmtl_tf.config import BEST, ArmConfig, ModelConfig, TrainingConfig
 from rmtl_tf.features.graph import Categorical, TransformGraph
+from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.files import digest_json, read_json, write_json
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
@@ -37,7 +38,7 @@ def make_deterministic(seed: int) -> None:
 def run_training(
     problem: Problem,
     graph: TransformGraph,
-    item: str,
+    item: str | None,
     model: ModelConfig,
     training: TrainingConfig,
     seed: int,
@@ -74,13 +75,14 @@ def run_training(
     write_json(directory / RUN_FILE, summary.values)
     logs = directory / "tensorboard"
     _write_overview(logs, summary, model, training)
-    _write_items(logs, trainer, actors[export], graph, item)
+    if item is not None:
+        _write_items(logs, trainer, actors[export], graph, item)
 
 
 def load_actor(directory: Path, arm: str, graph: TransformGraph) -> keras.layers.Layer:
     """The backbone of an arm as `run_training` left it in `directory`."""
     values = read_json(directory / RUN_FILE)
-    spec = graph.input_spec()
+    spec = InputSpec.from_config(values["inputs"])
     backbone = build_backbone(ModelConfig(**values["config"]["model"]), spec, graph.tasks, seed=0)
     build(backbone, spec)
     _as_model(backbone).load_weights(weights_path(directory, arm))

@@ -93,6 +93,24 @@ def test_what_lies_outside_is_the_schema_and_without_input_the_files(tmp_path):
     assert FileExampleGen.external({}, parameters) != before
 
 
+def test_tables_beside_the_events_count_as_the_schema_needs_them(tmp_path):
+    for name in ("events.csv", "item_properties_part1.csv", "item_properties_part2.csv", "category_tree.csv"):
+        (tmp_path / name).write_text(name)
+    schema = CHECKOUT / "data_schemas" / "retailrocket.pbtxt"
+    data = {"dataset": "retailrocket", "path": str(tmp_path)}
+    parameters = ExampleGenParameters.of(_data(**data, schema=str(schema)))
+    before = FileExampleGen.external({}, parameters)
+    assert before["file category_tree.csv"] == digest_file(tmp_path / "category_tree.csv")
+    (tmp_path / "item_properties_part2.csv").write_text("another")
+    changed = FileExampleGen.external({}, parameters)
+    assert {name for name in before if before[name] != changed[name]} == {"file item_properties_part2.csv"}
+    lines = schema.read_text().splitlines()
+    without = tmp_path / "without.pbtxt"
+    without.write_text("\n".join(line for line in lines if "property_" not in line and "level_" not in line))
+    few = FileExampleGen.external({}, ExampleGenParameters.of(_data(**data, schema=str(without))))
+    assert set(few) == {"schema", "file events.csv"}
+
+
 @pytest.mark.parametrize(
     "call", [lambda p: FileExampleGen.external({}, p), lambda p: FileExampleGen.execute({}, {}, p)]
 )

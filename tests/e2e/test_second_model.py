@@ -13,9 +13,12 @@ LENIENT = ("seed=1", "evaluation.max_auc_drop=1")
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """A root with one pushed model and a second run on top of it, which pushes another."""
+    """A root with one pushed model and a second run on top of it, which pushes another.
+
+    The first reads the session's history, which the second does not: its requests have lists.
+    """
     root = tmp_path_factory.mktemp("second")
-    first = run_pipeline(root)
+    first = run_pipeline(root, "model.history.encoder=attention", "model.history.length=3")
     assert first.returncode == 0, first.stderr
     second = run_pipeline(root, *LENIENT)
     assert second.returncode == 0, second.stderr

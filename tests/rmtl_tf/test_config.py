@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rmtl_tf.config import PRESETS, RunConfig, load_config
+from rmtl_tf.config import PRESETS, RunConfig, load_config, parse_config
 from rmtl_tf.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,3 +151,16 @@ def test_importing_the_package_loads_no_heavy_library():
     )
     for heavy in ("tensorflow", "keras", "apache_beam", "polars", "pyarrow", "numpy", "matplotlib"):
         assert f"'{heavy}'" not in done.stdout
+
+
+def test_heads_of_a_history_must_share_the_width():
+    values = {"name": "x", "model": {"embedding_dim": 6, "history": {"encoder": "attention", "heads": 4}}}
+    with pytest.raises(UserError, match=r"model: history\.heads must divide embedding_dim 6, received 4"):
+        parse_config(values)
+    values["model"]["history"]["encoder"] = "gru"  # has no heads
+    assert parse_config(values).model.history.length == 20
+
+
+def test_the_key_of_a_history_is_corrected():
+    with pytest.raises(UserError, match=r'model\.history\.lenght: unknown key; did you mean "length"'):
+        parse_config({"name": "x", "model": {"history": {"lenght": 3}}})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.features.spec import HistorySpec, HistoryTask, InputSpec
 from rmtl_tf.inputs import Batcher, epoch_plan, read_table
 from tests.conftest import make_table
 
@@ -112,3 +114,39 @@ def test_batches_carry_the_rows_of_the_plan_and_their_next_states(table):
                 assert rows[batch["next"][place]] == rows[place] + 1
                 seen += 1
     assert seen == len(table.records) - table.done.sum()
+
+
+def test_a_history_reads_the_times_of_labels_where_there_are_any(tmp_path):
+    tasks = (HistoryTask("click", "click", 0),)
+    spec = replace(SPEC, history=HistorySpec("mean", 3, 1, "item", ("item",), tasks))
+    late = {"click": [1, 1, 0], "#time:click": [100, 101 + 9, 102]}
+    write(tmp_path, [example("a", 3), example("b", 3, lookahead=1, **late), example("b", 1, t=[102])])
+    with pytest.raises(UserError, match="'#time:click'"):
+        read_table(tmp_path, spec, ["click"], "t")
+    write(
+        tmp_path, [example("b", 3, lookahead=1, **late), example("b", 1, t=[102], **{"#time:click": [102]})]
+    )
+    table = read_table(tmp_path, spec, ["click"], "t")
+    (batch,) = Batcher(table).batches(epoch_plan(table, 4, None))
+    np.testing.assert_array_equal(
+        batch["features"]["history/item"], [[0] * 3, [0, 0, 2], [0, 2, 3], [0, 2, 3]]
+    )
+    np.testing.assert_array_equal(
+        batch["features"]["history/click"], [[0] * 3, [0, 0, 3], [0, 3, 2], [0, 3, 2]]
+    )
+    write(tmp_path, [example("b", 3, click=[1, 1, 0])])
+    table = read_table(tmp_path, spec, ["click"], "t")
+    (batch,) = Batcher(table).batches(epoch_plan(table, 3, None))
+    np.testing.assert_array_equal(batch["features"]["history/click"][2], [0, 3, 3])
+
+
+def test_several_ids_a_record_become_rows_of_the_table_and_of_the_batches(tmp_path):
+    spec = replace(SPEC, categorical=(*SPEC.categorical, ("tag", 9)), several=(("tag", 2),))
+    write(tmp_path, [example("a", 2, tag=[3, 0, 4, 5]), example("b", 1, tag=[1, 0])])
+    table = read_table(tmp_path, spec, ["click"], "t")
+    assert table.features["tag"].tolist() == [[3, 0], [4, 5], [1, 0]]
+    batch = next(iter(Batcher(table).batches(epoch_plan(table, 4, None))))
+    assert batch["features"]["tag"].numpy()[:3].tolist() == [[3, 0], [4, 5], [1, 0]]
+    write(tmp_path, [example("a", 2, tag=[3, 0, 4])])
+    with pytest.raises(UserError, match="'tag' has another number of steps"):
+        read_table(tmp_path, spec, ["click"], "t")

@@ -29,7 +29,7 @@ def parse(tmp_path, text):
 @pytest.mark.parametrize("path", sorted((ROOT / "data_schemas").glob("*.pbtxt")), ids=lambda path: path.stem)
 def test_every_shipped_schema_is_valid(path):
     schema = read_schema(path)
-    assert schema.session is not None
+    assert schema.session or schema.user
     assert len(schema.tasks) == 2
     assert schema.tasks[1].parent == schema.tasks[0].name
 
@@ -48,9 +48,34 @@ def test_roles_types_and_domains_are_read(tmp_path):
     assert not schema.feature("i").context
 
 
+def test_several_values_and_the_unit_of_the_time_are_read(tmp_path):
+    text = VALID.replace('tag: "timestamp"', 'tag: "timestamp" tag: "unit:ms"')
+    text += """feature { name: "m" type: BYTES value_count { max: 3 }
+        annotation { tag: "step" tag: "split: " } string_domain { value: "a" } }"""
+    schema = parse(tmp_path, text)
+    several = schema.feature("m")
+    assert (several.multivalued, several.max_values, several.separator) == (True, 3, " ")
+    assert several.values == ("a",)
+    assert not schema.feature("d").multivalued
+    assert schema.feature("t").per_second == 1000
+
+
+def test_items_may_be_without_identity_and_users_too_where_sessions_are_given(tmp_path):
+    text = VALID.replace('tag: "item" ', "").replace('tag: "user" ', "")
+    text += 'feature { name: "s" type: BYTES annotation { tag: "session" } }'
+    schema = parse(tmp_path, text)
+    assert (schema.user, schema.item, schema.session) == (None, None, "s")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ('tag: "step" } string_domain', 'tag: "step" tag: "split:," } string_domain', "'d'.*value_count"),
+        ('name: "d"', 'name: "d" value_count { max: 2 }', "'d'.*a tag split:<character>"),
+        ('tag: "item"', 'tag: "item" tag: "split:,"', "'i'.*no user, no item"),
+        ('tag: "step" tag: "log"', 'tag: "step" tag: "split:,"', "'p'.*only a categorical"),
+        ('tag: "step" tag: "log"', 'tag: "step" tag: "unit:ms"', "'p'.*'unit' is for the timestamp"),
+        ('tag: "timestamp"', 'tag: "timestamp" tag: "unit:days"', r"unknown tag 'unit:days'.*unit:s\|ms"),
         ('tag: "user" ', "", "no feature has the tag 'user'"),
         ('tag: "label:click"', 'tag: "step"', "'y'.*type is INT"),
         ('tag: "label:buy"', 'tag: "label:click"', "two labels|must be a label"),

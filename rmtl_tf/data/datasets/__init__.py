@@ -8,7 +8,11 @@ from rmtl_tf.registry import Registry
 READERS = Registry(
     "data.dataset",
     {
+        "aliccp": "rmtl_tf.data.datasets.aliccp:ALICCP",
+        "aliexpress": "rmtl_tf.data.datasets.aliexpress:ALIEXPRESS",
         "deskdrop": "rmtl_tf.data.datasets.deskdrop:DESKDROP",
+        "kuairand": "rmtl_tf.data.datasets.kuairand:KUAIRAND",
+        "retailrocket": "rmtl_tf.data.datasets.retailrocket:RETAILROCKET",
         "simulator": "rmtl_tf.data.datasets.table:SIMULATED",
         "table": "rmtl_tf.data.datasets.table:ANY_TABLE",
     },

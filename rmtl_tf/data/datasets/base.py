@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from rmtl_tf.errors import UserError
+from rmtl_tf.errors import UserError, nearest
 from rmtl_tf.schema import DataSchema, Feature
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Column:
         low, high: bounds of a number, inclusive; None where open.
         values: the only allowed values of a string; empty for any.
         per_second: ticks a second of a timestamp: 1000 for milliseconds. Events hold whole seconds.
+        separator: divides the values in a string of several, each of which `values` bounds. Events hold the
+            string.
     """
 
     name: str
@@ -43,43 +46,71 @@ class Column:
     high: float | None = None
     values: tuple[str, ...] = ()
     per_second: int = 1
+    separator: str = ""
 
     @property
     def source(self) -> str:
         return self.header or self.name
 
 
-class Reader(Protocol):
-    """A data set's raw form. A new one is a schema, a reader, a configuration and a line in `READERS`."""
+class Reader(ABC):
+    """A data set's raw form. A new one is a schema, a reader, a configuration and a line in `READERS`.
 
+    Attributes:
+        header: the names of the columns of files that have no header line; empty: the first line has them.
+        drop_repeated: whether a row equal to another one is that row once more, and goes to quarantine.
+    """
+
+    header: ClassVar[tuple[str, ...]] = ()
+    drop_repeated: ClassVar[bool] = True
+
+    @abstractmethod
     def files(self, path: Path) -> list[Path]:
-        """The raw files below `path`, sorted by name.
+        """The raw files with the events below `path`, in the order their rows count.
 
         Raises:
             UserError: there are none.
         """
-        ...
 
+    def side_files(self, path: Path, schema: DataSchema) -> list[Path]:
+        """The files beside them that say more of users or items, as far as the schema needs them.
+
+        Raises:
+            UserError: the schema needs one that is not there.
+        """
+        return []
+
+    def prepare(self, path: Path, side: Path, schema: DataSchema) -> None:  # noqa: B027 (not every one has any)
+        """Writes tables from `side_files` into the folder `side`, once before the events are read.
+
+        Workers read there what they need (`side_tables`); memory must not grow with the files.
+        """
+
+    @abstractmethod
     def columns(self, schema: DataSchema) -> tuple[Column, ...]:
-        """The columns to read, the schema's user, timestamp and (where given) session among them.
+        """The columns of the events to read.
+
+        The session column is among them where the schema has one; else the user and the timestamp are.
 
         Raises:
             UserError: the schema asks for something this data set does not have.
         """
-        ...
 
-    def to_records(self, events: pl.DataFrame, schema: DataSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    @abstractmethod
+    def to_records(
+        self, events: pl.DataFrame, schema: DataSchema, side: Path
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Valid events of whole sessions -> one row per record.
 
         Args:
             events: a column for each of `columns`, and `FILE`, `LINE`, `SESSION`; sorted by file and line.
+            side: what `prepare` filled.
 
         Returns:
             The records, with the schema's features, `FILE`, `LINE` and `SESSION`, and where a label can
             turn 1 after the record's timestamp also `label_time(label)`; and the events that are no part
             of a record though nothing is wrong with them: `FILE`, `LINE`, `reason`, `column`, `value`.
         """
-        ...
 
 
 def label_time(label: str) -> str:
@@ -104,7 +135,36 @@ def column_of(feature: Feature, header: str = "") -> Column:
         low=feature.low,
         high=feature.high,
         values=feature.values,
+        separator=feature.separator,
+        per_second=feature.per_second,
     )
+
+
+def feature_in(dataset: str, feature: Feature, names: Sequence[str]) -> str:
+    """The name of a feature or label that a data set has.
+
+    Raises:
+        UserError: it has none of this name.
+    """
+    if feature.name in names:
+        return feature.name
+    kind = "label" if feature.kind == "label" else "feature"
+    raise UserError(
+        f'data set {dataset}: the schema asks for {kind} "{feature.name}", which it does not have; '
+        f"{nearest(feature.name, names)}"
+    )
+
+
+def role(schema: DataSchema, name: Literal["user", "item"]) -> str:
+    """The feature with a role that a data set cannot do without.
+
+    Raises:
+        UserError: the schema has none.
+    """
+    feature = schema.user if name == "user" else schema.item
+    if feature is None:
+        raise UserError(f"schema: no feature has the tag {name!r}, which this data set needs. Tag one.")
+    return feature
 
 
 def find_files(path: Path, patterns: Sequence[str]) -> list[Path]:

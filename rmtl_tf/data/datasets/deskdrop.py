@@ -16,9 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmtl_tf.data.datasets.base import FILE, LINE, SESSION, Column, column_of, find_files, label_time
-from rmtl_tf.errors import UserError, nearest
-from rmtl_tf.schema import DataSchema, Feature
+from rmtl_tf.data.datasets.base import (
+    FILE,
+    LINE,
+    SESSION,
+    Column,
+    Reader,
+    column_of,
+    feature_in,
+    find_files,
+    label_time,
+    role,
+)
+from rmtl_tf.schema import DataSchema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +42,7 @@ _FEATURES = {"region": "userRegion", "country": "userCountry"}
 
 
 @dataclass(frozen=True)
-class Deskdrop:
+class Deskdrop(Reader):
     """Reader of `users_interactions.csv`."""
 
     def files(self, path: Path) -> list[Path]:
@@ -41,23 +51,25 @@ class Deskdrop:
     def columns(self, schema: DataSchema) -> tuple[Column, ...]:
         headers = {
             schema.timestamp: "timestamp",
-            schema.user: "personId",
-            schema.item: "contentId",
+            role(schema, "user"): "personId",
+            role(schema, "item"): "contentId",
             **({schema.session: "sessionId"} if schema.session else {}),
         }
         for feature in schema.features:
             if feature.kind == "label":
-                _known(feature, tuple(_ACTIONS))
+                feature_in("deskdrop", feature, tuple(_ACTIONS))
             elif feature.name not in headers:
-                headers[feature.name] = _FEATURES[_known(feature, tuple(_FEATURES))]
+                headers[feature.name] = _FEATURES[feature_in("deskdrop", feature, tuple(_FEATURES))]
         features = (column_of(schema.feature(name), header) for name, header in headers.items())
         event = Column(_EVENT, "string", "eventType", required=True, values=("VIEW", *_ACTIONS["engage"]))
         return (*features, event)
 
-    def to_records(self, events: pl.DataFrame, schema: DataSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def to_records(
+        self, events: pl.DataFrame, schema: DataSchema, side: Path
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         import polars as pl
 
-        record = [SESSION, schema.item]
+        record = [SESSION, role(schema, "item")]
         viewed = (pl.col(_EVENT) == "VIEW").any().over(record)
         events = events.sort(schema.timestamp, FILE, LINE).with_columns(viewed.alias("#viewed"))
         first = [name for name in events.columns if name not in (*record, _EVENT, "#viewed")]
@@ -83,13 +95,3 @@ class Deskdrop:
 
 
 DESKDROP = Deskdrop()
-
-
-def _known(feature: Feature, names: tuple[str, ...]) -> str:
-    if feature.name in names:
-        return feature.name
-    kind = "label" if feature.kind == "label" else "feature"
-    raise UserError(
-        f'data set deskdrop: the schema asks for {kind} "{feature.name}", which Deskdrop does not have; '
-        f"{nearest(feature.name, names)}"
-    )

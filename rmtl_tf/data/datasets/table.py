@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmtl_tf.data.datasets.base import Column, column_of, find_files, no_exclusions
+from rmtl_tf.data.datasets.base import Column, Reader, column_of, find_files, no_exclusions
 from rmtl_tf.schema import DataSchema
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Reader):
     """Rows as records.
 
     Args:
@@ -29,7 +29,9 @@ class Table:
     def columns(self, schema: DataSchema) -> tuple[Column, ...]:
         return tuple(column_of(feature) for feature in schema.features)
 
-    def to_records(self, events: pl.DataFrame, schema: DataSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def to_records(
+        self, events: pl.DataFrame, schema: DataSchema, side: Path
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         return events, no_exclusions(events)
 
 

@@ -32,6 +32,17 @@ def test_rows_come_with_the_line_they_stand_on(tmp_path):
     assert _parse(tmp_path, "a,b\n1,2\n3,4\n") == ([(2, "1", "2"), (3, "3", "4")], [])
 
 
+def test_without_a_header_line_the_first_line_is_a_row(tmp_path):
+    path = tmp_path / "logs.csv"
+    path.write_text("1,2\n3,4\n5\n")
+    blocks = list(read_blocks(path, ("b",), header=("a", "b")))
+    assert [row for block in blocks for row in block.rows.select("#line", "b").iter_rows()] == [
+        (1, "2"),
+        (2, "4"),
+    ]
+    assert [bad.line for block in blocks for bad in block.bad] == [3]
+
+
 def test_wanted_columns_are_found_by_name_and_others_ignored(tmp_path):
     rows, bad = _parse(tmp_path, "x,b,y,a\n1,2,3,4\n", ("a", "b"))
     assert (rows, bad) == ([(2, "4", "2")], [])

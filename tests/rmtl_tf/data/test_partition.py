@@ -194,3 +194,16 @@ def test_a_plan_that_cannot_work_is_refused_before_the_work(change, data, messag
 
 def test_a_plan_by_gap_needs_no_session_column():
     _plan(replace(SCHEMA, session=None), session={"by": "gap"}).check()
+
+
+def test_sessions_by_gap_need_a_user():
+    with pytest.raises(UserError, match=r"data\.session\.by is gap, but no feature .* tag 'user'"):
+        _plan(replace(SCHEMA, user=None), session={"by": "gap"}).check()
+
+
+def test_logs_that_name_no_users_have_none_too_many_in_a_session():
+    events = _events((0, 2, "v", "u", "a", 1, None, 0), (0, 3, "v", "w", "b", 2, None, 0))
+    schema = replace(SCHEMA, user=None, features=tuple(f for f in SCHEMA.features if f.name != "user"))
+    records, bad = make_records(events.drop("user"), _plan(schema))
+    assert (records["item"].to_list(), bad.height) == (["a", "b"], 0)
+    assert make_records(events, _plan())[1]["reason"].to_list() == ["second user in a session"]

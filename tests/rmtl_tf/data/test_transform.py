@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from rmtl_tf.config import TransformConfig
+from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import read_record_batches, shard_path, write_record_batches
 from rmtl_tf.data.session_reader import SessionReader
 from rmtl_tf.data.transform import analyze, transform
@@ -211,3 +212,19 @@ def test_list_of_another_length_stops_and_names_file_feature_and_session(tmp_pat
 def test_split_without_shards_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="Run ExampleGen again"):
         analyze(tmp_path, SCHEMA, FEEDBACK, KEEP_ALL, tmp_path / "graph")
+
+
+def test_times_of_labels_are_passed_on_where_the_data_set_gives_them(tmp_path):
+    time = label_time("clicked")
+    given = [session(f"s{n}", "abc") | {time: [0, 9000 + n, 7200]} for n in range(3)]
+    schema = pa.schema([*TYPES.items(), (time, pa.large_list(pa.int64()))])
+    batch = pa.RecordBatch.from_pylist(given, schema=schema)
+    write_record_batches(shard_path(tmp_path / "train", 0, 1), [batch])
+    graph = analyze(tmp_path / "train", SCHEMA, FEEDBACK, KEEP_ALL, tmp_path / "graph")
+    transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, graph)
+    (read_back,) = read_record_batches(tmp_path / "out", {time: "int"})
+    assert read_back[time].to_pylist() == [[0, 9000 + n, 7200] for n in range(3)]
+    write(tmp_path / "without", [session("s", "ab")])
+    transform({tmp_path / "without": tmp_path / "out2"}, SCHEMA, FEEDBACK, graph)
+    (read_back,) = read_record_batches(tmp_path / "out2", {time: "int"})
+    assert read_back[time].to_pylist() == [None]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.evaluation.baseline import baseline_probabilities
+from rmtl_tf.evaluation.baseline import PushedModel
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def batch(*prices):
 
 
 def test_probabilities_come_in_task_order_over_all_batches(pushed):
-    got = baseline_probabilities(pushed, [batch(0.0, 1.0), batch(-1.0)], ["buy", "click"])
+    got = PushedModel(pushed).probabilities([batch(0.0, 1.0), batch(-1.0)], ["buy", "click"])
     np.testing.assert_allclose(
         got, [[1, 0.5], [1, 1 / (1 + np.exp(-1))], [1, 1 / (1 + np.exp(1))]], rtol=1e-6
     )
@@ -42,9 +42,17 @@ def test_probabilities_come_in_task_order_over_all_batches(pushed):
 
 def test_an_input_the_data_lacks_is_named(pushed):
     with pytest.raises(UserError, match=r"price.*push\.directory"):
-        baseline_probabilities(pushed, [{"user": np.array([b"a"], object)}], ["click"])
+        PushedModel(pushed).probabilities([{"user": np.array([b"a"], object)}], ["click"])
 
 
 def test_a_task_the_model_lacks_is_named(pushed):
     with pytest.raises(UserError, match="like"):
-        baseline_probabilities(pushed, [batch(1.0)], ["click", "like"])
+        PushedModel(pushed).probabilities([batch(1.0)], ["click", "like"])
+
+
+def test_a_model_says_how_far_back_it_looks_and_one_that_does_not_looks_nowhere(pushed, tmp_path):
+    module = tf.Module()
+    module.history_length = tf.Variable(7)
+    tf.saved_model.save(module, str(tmp_path))
+    assert PushedModel(tmp_path).history_length == 7
+    assert PushedModel(pushed).history_length == 0

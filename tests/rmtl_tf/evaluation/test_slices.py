@@ -37,6 +37,14 @@ def test_new_items_are_those_the_train_split_does_not_know():
     assert entries["new"]["records"] == int((table.features["item"] == 1).sum()) > 0
 
 
+def test_without_an_item_there_are_no_slices_by_item():
+    table = make_table([4] * 20, seed=1)
+    with_item, without = (
+        slice_metrics(table, np.full((table.rows, 2), 0.5), ["click", "buy"], item) for item in ("item", None)
+    )
+    assert without == [entry for entry in with_item if entry["by"] != "item"]
+
+
 def test_a_slice_of_one_class_has_no_auc():
     table = make_table([1], seed=2)
     entry = slice_metrics(table, np.full((1, 2), 0.5), ["click", "buy"], "item")[0]

@@ -226,13 +226,28 @@ class TestParityFile:
             {"item": np.array([b"a", b"b"]), "prediction/click": np.zeros(1, np.float32)},
             {"item": np.zeros(0, "S1"), "prediction/click": np.zeros(0, np.float32)},
             {"item": np.zeros((2, 1)), "prediction/click": np.zeros((2, 1), np.float32)},
+            {"past": np.zeros((2, 5)), "prediction/click": np.zeros(5, np.float32)},
+            {"item": np.array(b"a"), "prediction/click": np.zeros((), np.float32)},
         ],
-        ids=["no predictions", "no inputs", "unequal lengths", "no rows", "two dimensions"],
+        ids=[
+            "no predictions",
+            "no inputs",
+            "unequal lengths",
+            "no rows",
+            "two dimensions",
+            "lists of other rows",
+            "no dimension",
+        ],
     )
     def test_rows_that_prove_nothing_are_refused(self, tmp_path: Path, arrays: dict[str, Any]) -> None:
         np.savez(tmp_path / "parity.npz", **arrays)
-        with pytest.raises(ValueError, match=r"all of one shape \[N\], N > 0; received"):
+        with pytest.raises(ValueError, match=r"prediction/<task> \[N\], N > 0; received"):
             probe.read_parity(tmp_path / "parity.npz")
+
+    def test_lists_of_any_length_stand_beside_single_values(self, tmp_path: Path) -> None:
+        past = np.zeros((ROWS, 3), np.int64)
+        raw, _ = probe.read_parity(parity(tmp_path / "parity.npz", past=past))
+        assert raw["past"].shape == (ROWS, 3)
 
     def test_python_objects_are_refused(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "parity.npz", item=np.array([b"a"], object), **{"prediction/click": np.zeros(1)})
@@ -249,6 +264,19 @@ class TestExamples:
         assert parsed[4].features.feature["item"].bytes_list.value[:] == ["é".encode()]
         assert parsed[3].features.feature["price"].float_list.value[:] == [3.0]
         assert parsed[6].features.feature["timestamp"].int64_list.value[:] == [-1]
+
+    def test_of_a_list_only_what_is_missing_at_its_end_is_left_out(self) -> None:
+        lists = {
+            "past": np.array([[b"a", b"", b"c", b""], [b"", b"", b"", b""]], "S"),
+            "price": np.array([[1.0, np.nan, np.nan, np.nan], [np.nan, 2.0, np.nan, np.nan]], np.float32),
+            "code": np.array([[0, 3, 0, 0], [0, 0, 0, 0]], np.int64),
+        }
+        first, second = (tf.train.Example.FromString(e).features.feature for e in probe.to_examples(lists))
+        assert first["past"].bytes_list.value[:] == [b"a", b"", b"c"]
+        assert first["price"].float_list.value[:] == [1.0]
+        assert first["code"].int64_list.value[:] == [0, 3]
+        assert set(second) == {"price"}
+        np.testing.assert_array_equal(second["price"].float_list.value, [np.nan, 2.0])
 
     def test_same_rows_give_the_same_bytes(self) -> None:
         assert probe.to_examples(RAW).tolist() == probe.to_examples(dict(reversed(RAW.items()))).tolist()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,12 @@ import tensorflow as tf
 
 from rmtl_tf.backbones import ESMM
 from rmtl_tf.errors import UserError
+from rmtl_tf.export import probe
 from rmtl_tf.export.parity import UNSEEN, hard_records, training_path, write_parity
 from rmtl_tf.export.saved_model import export_saved_model
+from rmtl_tf.export.warmup import write_warmup
 from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph
+from rmtl_tf.features.spec import HistorySpec, HistoryTask
 from rmtl_tf.schema import Task
 
 GRAPH = TransformGraph(
@@ -115,3 +119,74 @@ def test_a_score_of_an_unknown_task_is_refused(tmp_path, score, message):
     backbone = ESMM(GRAPH.input_spec(), GRAPH.tasks, embedding_dim=4, bottom=(8,), tower=(4,))
     with pytest.raises(UserError, match=message):
         export_saved_model(backbone, GRAPH, tmp_path / "graph", score, tmp_path / "model")
+
+
+HISTORY = HistorySpec(
+    "attention",
+    3,
+    2,
+    "item",
+    ("item", "price"),
+    (HistoryTask("click", "click", 0), HistoryTask("buy", "buy", 0)),
+)
+
+
+def past_columns(count=50, length=5):
+    """Histories of 0 to `length` entries, with unseen items, missing prices and missing codes in them."""
+    rng = np.random.default_rng(1)
+    there = np.arange(length) < rng.integers(0, length + 1, count)[:, None]
+    items = rng.choice([f"i{n}".encode() for n in range(25)], there.shape).astype(object)
+    prices = rng.choice(np.float32([0, 3.5, np.nan, 1e30]), there.shape)
+    codes = {name: rng.integers(0, 4, there.shape) * there for name in ("history_click", "history_buy")}
+    past = {"history_item": np.where(there, items, b""), "history_price": np.where(there, prices, np.nan)}
+    return columns(count) | past | codes
+
+
+@pytest.fixture(scope="module")
+def looking_back(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("history")
+    GRAPH.save(directory / "graph")
+    spec = replace(GRAPH.input_spec(), history=HISTORY)
+    backbone = ESMM(spec, GRAPH.tasks, embedding_dim=4, bottom=(8,), tower=(4,), seed=1)
+    export_saved_model(backbone, GRAPH, directory / "graph", {}, directory / "model", HISTORY)
+    raw = hard_records(past_columns(), GRAPH, 40, HISTORY)
+    write_parity(
+        directory / "parity.npz", raw, training_path(backbone, GRAPH, raw, HISTORY), ["click", "buy"]
+    )
+    return directory, backbone, raw
+
+
+def test_histories_are_served_as_in_training_by_both_signatures(looking_back):
+    directory, _, raw = looking_back
+    there = raw["history_item"] != b""
+    assert {0, 1, 3, 5} <= set(there.sum(axis=1))
+    assert (~there[:, 0] & there[:, 1]).any()  # an entry without an item, between others
+    assert (raw["history_item"] == UNSEEN.encode()).any()
+    answer = probe.probe(directory / "model", directory / "parity.npz", [1, 100], 1, 1e-6)
+    assert {check["name"]: check for check in answer["checks"] if not check["passed"]} == {}
+
+
+def test_only_the_last_entries_count_and_absent_lists_are_no_history(looking_back):
+    directory, _, raw = looking_back
+    loaded = tf.saved_model.load(str(directory / "model"))
+    served = loaded.signatures["serving_default"]
+    assert int(loaded.history_length) == HISTORY.length
+    full = np.flatnonzero((raw["history_item"][:40] != b"").all(axis=1))
+    rows = {name: values[full] for name, values in raw.items()}
+    last = {name: values[:, -3:] if name.startswith("history_") else values for name, values in rows.items()}
+    none = {name: values[:, :0] if name.startswith("history_") else values for name, values in rows.items()}
+    answers = [
+        served(**{n: tf.constant(v) for n, v in some.items()})["click"].numpy() for some in (rows, last, none)
+    ]
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-6)
+    assert np.abs(answers[0] - answers[2]).max() > 1e-6
+    single = {name: values for name, values in rows.items() if not name.startswith("history_")}
+    alone = loaded.signatures["serve_examples"](examples=tf.constant(probe.to_examples(single), tf.string))
+    np.testing.assert_allclose(alone["click"], answers[2], atol=1e-6)
+
+
+def test_warm_up_requests_hold_the_lists(looking_back, tmp_path):
+    _, _, raw = looking_back
+    assert write_warmup(tmp_path / "requests", raw) == 4
+    first = next(iter(tf.data.TFRecordDataset(str(tmp_path / "requests")))).numpy()
+    assert b"history_item" in first

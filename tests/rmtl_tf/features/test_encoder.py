@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtl_tf.features.apply import GraphApplier
-from rmtl_tf.features.encoder import RawEncoder, parse_spec, signature
+from rmtl_tf.features.encoder import RawEncoder, parse_examples, signature
 from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph, encode_value
 from rmtl_tf.schema import Task
 
@@ -168,7 +168,7 @@ def test_signature_names_and_types_the_raw_inputs():
 
 def test_empty_example_parses_to_missing_values(encoder):
     example = tf.train.Example().SerializeToString()
-    parsed = tf.io.parse_example([example], parse_spec(GRAPH))
+    parsed = parse_examples(tf.constant([example]), GRAPH)
     inputs = {name: value.numpy()[0] for name, value in encoder(parsed).items()}
     no_history = GraphApplier(GRAPH)(
         raw_columns([b""], [0.0], [-1]) | {"tag": pa.array([b""]), "nothing": pa.array([b""])}
@@ -184,7 +184,7 @@ def test_filled_example_parses_to_its_values():
     example.features.feature["tag"].bytes_list.value.append(b"phone")
     example.features.feature["price"].float_list.value.append(2.5)
     example.features.feature["timestamp"].int64_list.value.append(7)
-    parsed = tf.io.parse_example([example.SerializeToString()], parse_spec(GRAPH))
+    parsed = parse_examples(tf.constant([example.SerializeToString()]), GRAPH)
     assert (parsed["tag"].numpy()[0], parsed["price"].numpy()[0], parsed["timestamp"].numpy()[0]) == (
         b"phone",
         2.5,

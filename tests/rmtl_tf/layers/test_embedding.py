@@ -1,12 +1,14 @@
 """Tests of `FieldEmbedding`."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.features.spec import HistorySpec, HistoryTask, InputSpec
 from rmtl_tf.layers import FieldEmbedding
 
 SPEC = InputSpec(
@@ -197,3 +199,153 @@ def test_config_round_trip():
     assert copy.get_config() == layer.get_config()
     assert copy.spec == SPEC
     np.testing.assert_array_equal(copy(batch()), layer(batch()))
+
+
+HISTORY = HistorySpec("mean", 3, 1, "item", ("item", "price"), (HistoryTask("click", "clicked", 0),))
+LOOKING_BACK = replace(SPEC, history=HISTORY)
+
+
+def past(n=6, seed=0):
+    """A batch with histories of 0 to 3 records."""
+    random = np.random.default_rng(seed)
+    present = np.arange(3) >= 3 - np.arange(n)[:, None] % 4
+    lists = {
+        "history/item": random.integers(1, 7, (n, 3)) * present,
+        "history/price": random.normal(size=(n, 3)) * present,
+        "history/click": random.integers(1, 4, (n, 3)) * present,
+    }
+    return batch(n, seed) | {
+        name: tf.constant(v, tf.float32 if "price" in name else tf.int32) for name, v in lists.items()
+    }
+
+
+def test_the_history_is_the_last_field_and_reads_the_same_table():
+    layer, inputs = FieldEmbedding(LOOKING_BACK, width=3, seed=1), past()
+    state = layer(inputs).numpy()
+    assert layer.fields == 5
+    assert state.shape == (6, 5 * 3)
+    np.testing.assert_allclose(state[:, :12], expected_state(layer, inputs), rtol=1e-6)
+    np.testing.assert_array_equal(state[0, 12:], 0)  # no history
+    rows = layer.table.numpy()[5:12]
+    field = layer.history(
+        [
+            inputs["history/item"] != 0,
+            rows[inputs["history/item"]][:, :, None],
+            inputs["history/price"][..., None],
+            inputs["history/click"][..., None],
+            rows[inputs["item"]][:, None],
+            inputs["price"][:, None],
+        ]
+    )
+    np.testing.assert_allclose(state[:, 12:], field, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("encoder", ["mean", "gru", "attention"])
+def test_with_a_history_the_gradient_of_the_table_stays_row_sparse(encoder):
+    layer = FieldEmbedding(replace(SPEC, history=replace(HISTORY, encoder=encoder)), width=3)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(past()) ** 2)
+    gradients = tape.gradient(loss, [layer.table.value, *layer.history.trainable_variables])
+    assert isinstance(gradients[0], tf.IndexedSlices)
+    assert all(np.isfinite(g).all() for g in gradients[1:])
+
+
+def test_id_dropout_of_the_history_leaves_padding_alone():
+    layer = FieldEmbedding(LOOKING_BACK, width=3, id_dropout=0.4, seed=2)
+    n = 8000
+    inputs = {name: tf.repeat(value[3:4], n, axis=0) for name, value in past().items()}
+    inputs["history/item"] = tf.constant([[0, 4, 5]] * n)
+    dropped = layer.drop_ids(inputs, training=True)
+    items = dropped["history/item"].numpy()
+    assert set(items[:, 0]) == {0}
+    assert set(items[:, 1]) == {1, 4}
+    assert (items[:, 1] == 1).mean() == pytest.approx(0.4, abs=0.02)
+    assert ((items[:, 1] == 1) & (items[:, 2] == 1)).mean() == pytest.approx(0.16, abs=0.02)
+    for name in ("history/price", "history/click"):
+        np.testing.assert_array_equal(dropped[name], inputs[name])
+    np.testing.assert_array_equal(layer(inputs, training=False), layer(inputs))
+
+
+def test_an_embedding_starts_from_another_with_the_history_where_its_parts_are_equal():
+    one, same, other = (
+        FieldEmbedding(LOOKING_BACK, width=4, seed=s, parts=p) for s, p in ((1, 1), (2, 1), (3, 2))
+    )
+    for layer in (one, same, other):
+        layer.build()
+    own = [np.array(w) for w in other.history.weights]
+    same.start_from(one)
+    other.start_from(one)
+    np.testing.assert_array_equal(same(past()), one(past()))
+    np.testing.assert_array_equal(other(past())[:, :16], one(past())[:, :16])
+    for before, after in zip(own, other.history.weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_missing_list_of_the_history_is_named():
+    inputs = past()
+    del inputs["history/click"]
+    with pytest.raises(UserError, match=r"expected \['history/click'\]"):
+        FieldEmbedding(LOOKING_BACK, width=3)(inputs)
+
+
+def test_a_history_id_outside_its_field_is_an_error():
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match="ids must be below"):
+        FieldEmbedding(LOOKING_BACK, width=3)(past(1) | {"history/item": tf.constant([[0, 0, 7]])})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": ("item", "prize")}, r"\['prize'\] are no inputs"),
+        ({"inputs": ("price",)}, "item 'item' must be one of"),
+        ({"item": "price"}, "item 'price' must be one of"),
+    ],
+)
+def test_an_impossible_history_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        FieldEmbedding(replace(SPEC, history=replace(HISTORY, **changes)), width=3)
+
+
+def test_config_round_trip_with_a_history():
+    layer = FieldEmbedding(replace(SPEC, history=replace(HISTORY, encoder="gru")), width=4, seed=5, parts=2)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert copy.get_config() == layer.get_config()
+    assert copy.spec == layer.spec
+    np.testing.assert_array_equal(copy(past()), layer(past()))
+
+
+SEVERAL = InputSpec(categorical=(("user", 5), ("tag", 7), ("item", 6)), ids=("user",), several=(("tag", 3),))
+
+
+def test_the_field_of_several_ids_is_the_mean_of_their_rows_without_padding():
+    layer = FieldEmbedding(SEVERAL, width=4, seed=3)
+    tags = np.array([[2, 3, 0], [0, 6, 0], [1, 0, 0], [0, 0, 0]], np.int32)
+    state = (
+        layer({"user": np.array([2, 3, 4, 0]), "tag": tags, "item": np.array([2, 2, 3, 0])})
+        .numpy()
+        .reshape(4, 3, 4)
+    )
+    table = np.array(layer.table)
+    rows = table[layer.field_rows("tag")]
+    expected = [(rows[2] + rows[3]) / 2, rows[6], rows[1], np.zeros(4)]
+    np.testing.assert_allclose(state[:, 1], expected, atol=1e-7)
+    np.testing.assert_array_equal(state[:, 0], table[layer.field_rows("user")][[2, 3, 4, 0]])
+    np.testing.assert_array_equal(state[:, 2], table[layer.field_rows("item")][[2, 2, 3, 0]])
+
+
+def test_with_several_ids_the_gradient_of_the_table_stays_row_sparse():
+    layer = FieldEmbedding(SEVERAL, width=4)
+    inputs = {"user": np.array([2]), "tag": np.array([[3, 5, 0]]), "item": np.array([4])}
+    layer(inputs)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(inputs))
+    gradient = tape.gradient(loss, layer.table.value)
+    assert isinstance(gradient, tf.IndexedSlices)
+    dense = tf.convert_to_tensor(gradient).numpy()
+    np.testing.assert_allclose(dense[layer.field_rows("tag")][[3, 5]], 0.5)
+    assert np.flatnonzero(dense.any(axis=1)).tolist() == [2, 5 + 3, 5 + 5, 5 + 7 + 4]
+
+
+def test_several_ids_alone_are_enough():
+    layer = FieldEmbedding(InputSpec(categorical=(("tag", 7),), several=(("tag", 2),)), width=4)
+    assert layer({"tag": np.array([[2, 0], [3, 4]])}).shape == (2, 4)

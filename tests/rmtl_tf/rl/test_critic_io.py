@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,3 +116,24 @@ def test_a_folder_without_a_whole_critic_is_refused_with_what_belongs_there(save
         (saved / damage).unlink()
     with pytest.raises(UserError, match="expected a folder that training wrote"):
         load_critic(saved, small_spec(), 2)
+
+
+def test_a_critic_of_another_history_is_refused_naming_what_differs(tmp_path):
+    critic = build_critic(CriticConfig(bottom=(6,), action=3, tower=(4,)), small_spec("gru"), 2, 4)
+    save_critic(tmp_path, critic, METADATA)
+    np.testing.assert_array_equal(load_critic(tmp_path, small_spec("gru"), 2).weights[0], critic.weights[0])
+    with pytest.raises(UserError, match="history encoder: the critic has gru, here mean"):
+        load_critic(tmp_path, small_spec("mean"), 2)
+    with pytest.raises(UserError, match="history length: the critic has 4, here none"):
+        load_critic(tmp_path, small_spec(), 2)
+    longer = replace(small_spec("gru"), history=replace(small_spec("gru").history, length=9))
+    with pytest.raises(UserError, match="history length: the critic has 4, here 9") as error:
+        load_critic(tmp_path, longer, 2)
+    assert str(error.value).count("the critic has") == 1
+
+
+def test_a_critic_saved_before_there_were_histories_is_one_without(saved):
+    stored = read_json(saved / CRITIC_FILE)
+    del stored["config"]["spec"]["history"]
+    write_json(saved / CRITIC_FILE, stored)
+    np.testing.assert_array_equal(values(load_critic(saved, small_spec(), 2)), values(make_critic()))

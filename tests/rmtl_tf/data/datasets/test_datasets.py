@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -50,6 +52,6 @@ def test_the_columns_of_a_table_are_the_schemas_features():
 
 def test_a_row_of_a_table_is_a_record():
     events = pl.DataFrame({"#file": [0, 0], "#line": [2, 3], "user": ["u", "v"]})
-    records, excluded = READERS["table"].to_records(events, SCHEMA)
+    records, excluded = READERS["table"].to_records(events, SCHEMA, Path())
     assert records.equals(events)
     assert excluded.height == 0

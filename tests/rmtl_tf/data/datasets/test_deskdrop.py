@@ -34,7 +34,7 @@ def _events(*rows: tuple[str, str, int, str], region: list[str | None] | None = 
 
 
 def _records(*rows, **options) -> dict[tuple[str, str], dict]:
-    records, _ = Deskdrop().to_records(_events(*rows, **options), SCHEMA)
+    records, _ = Deskdrop().to_records(_events(*rows, **options), SCHEMA, Path())
     return {(row[SESSION], row["content_id"]): row for row in records.iter_rows(named=True)}
 
 
@@ -86,7 +86,7 @@ def test_actions_without_a_view_are_left_out_and_reported_with_their_lines():
     events = _events(
         ("s", "a", 10, "VIEW"), ("s", "b", 11, "LIKE"), ("s", "b", 12, "FOLLOW"), ("t", "a", 13, "LIKE")
     )
-    records, excluded = Deskdrop().to_records(events, SCHEMA)
+    records, excluded = Deskdrop().to_records(events, SCHEMA, Path())
     assert records.height == 1
     assert excluded.sort(LINE).rows() == [
         (0, 3, "action without a view", "eventType", "LIKE"),
@@ -128,6 +128,6 @@ def test_a_schema_may_leave_features_and_tasks_out():
         labels=("engage",),
     )
     assert "region" not in {column.name for column in Deskdrop().columns(less)}
-    records, _ = Deskdrop().to_records(_events(("s", "a", 1, "VIEW")).drop("region"), less)
+    records, _ = Deskdrop().to_records(_events(("s", "a", 1, "VIEW")).drop("region"), less, Path())
     assert records["engage"].to_list() == [0]
     assert "save" not in records.columns
