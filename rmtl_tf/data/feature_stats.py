@@ -65,6 +65,7 @@ def feature_stats(statistics: Statistics, split: str) -> Any:
 def _add_strings(stats: Any, counts: pl.DataFrame) -> None:
     given = counts.filter(pl.col("value") != "")
     stats.unique = given.height
+    stats.common_stats.tot_num_values = int(given["count"].sum())
     for rank, (value, count) in enumerate(given.head(RANKS).iter_rows()):
         stats.rank_histogram.buckets.add(low_rank=rank, high_rank=rank, label=value, sample_count=count)
         if rank < _TOP:

@@ -15,6 +15,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from rmtl_tf.config import RunConfig, load_config
 from rmtl_tf.data.datasets import READERS
+from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.feedback import feedback_columns
 from rmtl_tf.data.tfds.catalogue import CATALOGUE, About
 from rmtl_tf.data.tfds.metadata import VERSION, Columns, features_dict, raw_columns, splits
@@ -43,7 +44,9 @@ class SessionBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore
     @property
     def columns(self) -> Columns:
         schema = self.data_schema
-        return raw_columns(schema, feedback_columns(self.run_config.data.feedback, schema))
+        columns = raw_columns(schema, feedback_columns(self.run_config.data.feedback, schema))
+        absent = {label_time(label) for label in schema.labels if label not in self.ABOUT.label_times}
+        return {name: column for name, column in columns.items() if name not in absent}
 
     def _info(self) -> tfds.core.DatasetInfo:
         # The windows of a session follow each other, so nothing is shuffled.

@@ -16,6 +16,7 @@ class About:
         licence: of the raw files, and their owner.
         how: how a person obtains them.
         checksums: file -> sha256, as far as they are known.
+        label_times: labels of which the records say when they came to be.
     """
 
     description: str
@@ -25,6 +26,7 @@ class About:
     files: tuple[str, ...] = ()
     how: str = ""
     checksums: Mapping[str, str] = field(default_factory=dict)
+    label_times: tuple[str, ...] = ()
 
     def instructions(self) -> str:
         """What TFDS says where the files are missing."""
@@ -38,6 +40,7 @@ CATALOGUE: dict[str, About] = {
         licence="ODbL, CI&T",
         citation="Moreira, G.: Articles sharing and reading from CI&T DeskDrop, 2017.",
         files=("users_interactions.csv",),
+        label_times=("engage", "save"),
         how="Download the archive from the home page (it needs an account there) and unpack it.",
     ),
     "retailrocket": About(
@@ -52,6 +55,7 @@ CATALOGUE: dict[str, About] = {
             "category_tree.csv",
         ),
         how="Download the archive from the home page (it needs an account there) and unpack it.",
+        label_times=("click", "pay"),
         checksums={"category_tree.csv": "94e865eb0a3d48cbbfe3b79079018dd92509315c88f5fd8d00d0b4b5af434f5b"},
     ),
     "kuairand": About(

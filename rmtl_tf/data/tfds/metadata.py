@@ -7,15 +7,18 @@ The names of the files stay ours: TFDS takes a template, `Split-{SPLIT}/data-{SH
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import FeatureType, read_examples
 from rmtl_tf.data.session_reader import LOOKAHEAD, SESSION_ID
 from rmtl_tf.data.splits import SPLITS, split_dir
 from rmtl_tf.data.validation.contract import session_columns
+from rmtl_tf.data.validation.decode import names_of
 from rmtl_tf.schema import DataSchema
 
 if TYPE_CHECKING:
@@ -29,17 +32,18 @@ Columns = Mapping[str, tuple[FeatureType, bool]]
 
 
 def raw_columns(schema: DataSchema, feedback: Sequence[str]) -> Columns:
-    """The columns of the Examples that ExampleGen writes."""
+    """The columns of ExampleGen's Examples: those with times of labels are there for some data sets only."""
     return {
-        column.name: (column.type, column.length == "steps") for column in session_columns(schema, feedback)
+        column.name: (column.type, column.length != "one") for column in session_columns(schema, feedback)
     }
 
 
 def transformed_columns(graph: TransformGraph) -> Columns:
-    """The columns of transformed Examples."""
+    """The columns of transformed Examples: those with times of labels are there for some data sets only."""
     spec = graph.input_spec()
     columns: dict[str, tuple[FeatureType, bool]] = {SESSION_ID: ("bytes", False), LOOKAHEAD: ("int", False)}
-    columns |= dict.fromkeys((graph.timestamp, *graph.labels), ("int", True))
+    times = [label_time(label) for label in graph.labels]
+    columns |= dict.fromkeys((graph.timestamp, *graph.labels, *times), ("int", True))
     columns |= {name: ("int", True) for name, _ in spec.categorical}
     return columns | dict.fromkeys(spec.numeric, ("float", True))
 
@@ -63,6 +67,7 @@ def write_metadata(examples: Path, name: str, columns: Columns, description: str
 
     Args:
         name: of the data set; what is no letter or digit becomes "_".
+        columns: of the Examples; one that they do not have is left out.
     """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.dataset_info import DatasetIdentity
@@ -72,11 +77,22 @@ def write_metadata(examples: Path, name: str, columns: Columns, description: str
         name=name, version=tfds.core.Version(VERSION), data_dir=str(examples), module_name=""
     )
     info = tfds.core.DatasetInfo(
-        builder=identity, features=features_dict(columns), description=description, disable_shuffling=True
+        builder=identity,
+        features=features_dict(_written(examples, columns)),
+        description=description,
+        disable_shuffling=True,
     )
     info.set_file_format(tfds.core.FileFormat.TFRECORD)
     info.set_splits(splits(examples, name))
     info.write_to_directory(examples)
+
+
+def _written(examples: Path, columns: Columns) -> Columns:
+    """The columns that the first Example has; all Examples have the same."""
+    shards = sorted(split_dir(examples, SPLITS[0]).glob("data-*.tfrecord"))
+    first = next(itertools.chain.from_iterable(map(read_examples, shards)))
+    there = names_of(first)
+    return {name: column for name, column in columns.items() if name in there}
 
 
 def dataset_name(name: str) -> str:

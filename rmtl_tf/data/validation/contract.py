@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rmtl_tf.data.datasets.base import label_time
+from rmtl_tf.data.multivalued import lengths_name
 from rmtl_tf.data.records import FeatureType
 from rmtl_tf.data.session_reader import LOOKAHEAD, SESSION_ID
+from rmtl_tf.features.spec import history_list
 from rmtl_tf.schema import TRAINING, DataSchema, Feature
 
-Length = Literal["one", "steps", "at most one"]
+Length = Literal["one", "steps", "as lengths say", "at most one", "any"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class ExpectedColumn:
 
     Attributes:
         type: of its values.
-        length: one value an Example; one a step; at most one.
+        length: of the list: one, a value each step, the sum of the lengths in the list beside it, ...
         needed: at least one Example of a file must have it.
         feature: what the schema says about it; None for ExampleGen's own.
     """
@@ -43,7 +46,11 @@ def session_columns(schema: DataSchema, feedback: Sequence[str]) -> list[Expecte
         if feature.kind != "key":
             length: Length = "one" if feature.context else "steps"
             needed = feature.expected_in(TRAINING)
+            if feature.multivalued:
+                columns.append(ExpectedColumn(lengths_name(feature.name), "int", length, needed))
+                length = "as lengths say"
             columns.append(ExpectedColumn(feature.name, _TYPES[feature.kind], length, needed, feature))
+    columns += [ExpectedColumn(label_time(label), "int", "steps", needed=False) for label in schema.labels]
     return columns + [ExpectedColumn(name, "float", "steps") for name in feedback]
 
 
@@ -57,5 +64,9 @@ def request_columns(schema: DataSchema, feedback: Sequence[str], environment: st
     for feature in schema.features:
         expected = feature.expected_in(environment) and feature.kind != "key"
         needed = expected and feature.required
-        columns.append(ExpectedColumn(feature.name, _TYPES[feature.kind], "at most one", needed, feature))
+        length: Length = "any" if feature.multivalued else "at most one"
+        columns.append(ExpectedColumn(feature.name, _TYPES[feature.kind], length, needed, feature))
+        if not feature.context and feature in schema.inputs:
+            columns.append(ExpectedColumn(history_list(feature.name), _TYPES[feature.kind], "any", False))
+    columns += [ExpectedColumn(history_list(task), "int", "any", False) for task in schema.task_names]
     return columns + [ExpectedColumn(name, "float", "at most one", False) for name in feedback]

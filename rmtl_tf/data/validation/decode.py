@@ -78,6 +78,13 @@ def read_batches(path: Path, columns: Sequence[ExpectedColumn]) -> Iterator[tupl
         last = chunk[-1:]
 
 
+def names_of(example: bytes) -> set[str]:
+    """The features of one serialized Example."""
+    from tfx_bsl.coders import example_coder
+
+    return set(example_coder.ExamplesToRecordBatchDecoder().DecodeBatch([example]).schema.names)
+
+
 def decode(examples: Sequence[bytes], types: dict[str, pa.DataType]) -> tuple[dict[str, pa.Array], list[Hit]]:
     """Columns of the expected types, and hits of `type` and `new_feature`."""
     from tfx_bsl.coders import example_coder

@@ -112,7 +112,7 @@ def _distribution(feature: Any) -> Distribution:
         stats = feature.string_stats
         counts = {bucket.label: bucket.sample_count for bucket in stats.rank_histogram.buckets}
         common = stats.common_stats
-        return Distribution(counts, common.num_missing, common.num_non_missing - sum(counts.values()))
+        return Distribution(counts, common.num_missing, common.tot_num_values - sum(counts.values()))
     custom = {entry.name: entry.num for entry in feature.custom_stats}
     stats = feature.num_stats
     if GRID_EXPONENT not in custom:

@@ -92,6 +92,10 @@ def _columns(batch: Batch, columns: Sequence[ExpectedColumn]) -> Iterator[tuple[
         if column.name not in batch.columns:
             yield column.name, pl.Series([None] * batch.size, dtype=_DTYPES[column.type])
             continue
+        if column.feature is not None and column.feature.multivalued:
+            several = pl.Series(column.name, batch.columns[column.name]).cast(pl.List(pl.String))
+            yield column.name, several.list.join(column.feature.separator)
+            continue
         values = pl.Series(column.name, first_values(batch, column.name))
         if column.type == "float":
             values = values.fill_nan(None)

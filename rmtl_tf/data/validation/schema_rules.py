@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from rmtl_tf.data.multivalued import lengths_name
 from rmtl_tf.data.validate import EARLIEST, LATEST
 from rmtl_tf.data.validation.anomaly import DATASET, Hit
 from rmtl_tf.data.validation.contract import ExpectedColumn
@@ -23,7 +24,7 @@ def value_hits(batch: Batch, columns: Sequence[ExpectedColumn]) -> Iterator[Hit]
         values, rows = batch.values(column.name)
         feature = column.feature
         if column.type == "bytes":
-            yield from _strings(column.name, values, rows, feature)
+            yield from _strings(column, values, rows)
         elif feature is not None and feature.kind == "label":
             given = values.to_numpy(zero_copy_only=False)
             yield from _hit("bad_label", column.name, rows, given, (given != 0) & (given != 1))
@@ -44,24 +45,40 @@ def length_hits(
         unread: hits of rule `type`: what could not be read is not counted.
     """
     for column in columns:
-        lengths = batch.lengths(column.name)
+        lengths, wanted = batch.lengths(column.name), _wanted(batch, column, steps)
         for hit in unread:
             if hit.rule == "type" and hit.feature in (DATASET, column.name):
-                lengths[hit.rows] = steps[hit.rows] if column.length == "steps" else 1
-        wanted = steps if column.length == "steps" else np.ones_like(steps)
-        if column.length != "at most one":
+                lengths[hit.rows] = wanted[hit.rows]
+        if column.length not in ("at most one", "any"):
             yield from _lengths("too_few_values", column.name, lengths, wanted, lengths < wanted)
         elif column.needed:
             yield from _lengths("missing_value", column.name, lengths, wanted, lengths == 0)
+        if column.length == "any":
+            continue
         yield from _lengths("too_many_values", column.name, lengths, wanted, lengths > wanted)
 
 
-def _strings(name: str, values: pa.Array, rows: np.ndarray, feature: Feature | None) -> Iterator[Hit]:
+def _wanted(batch: Batch, column: ExpectedColumn, steps: np.ndarray) -> np.ndarray:
+    """How many values each Example should have, int64 [B]."""
+    if column.length == "steps":
+        return steps
+    name = lengths_name(column.name)
+    if column.length != "as lengths say" or name not in batch.columns:
+        return np.ones_like(steps)
+    values, rows = batch.values(name)
+    sums = np.zeros_like(steps)
+    np.add.at(sums, rows, values.to_numpy(zero_copy_only=False))
+    return sums
+
+
+def _strings(column: ExpectedColumn, values: pa.Array, rows: np.ndarray) -> Iterator[Hit]:
+    name, feature = column.name, column.feature
+    required = column.length == "one" if feature is None else feature.required
     text = pl.from_arrow(values)
     assert isinstance(text, pl.Series)
     given = text.bin.size() > 0
     yield from _hit("invalid_utf8", name, rows, values, _undecodable(text))
-    if feature is None or feature.required:
+    if required:
         yield from _hit("missing_value", name, rows, values, ~given.to_numpy())
     if feature is not None and feature.values:
         allowed = pl.Series([value.encode() for value in feature.values])

@@ -20,9 +20,9 @@ def check_presence(dataset: Any, split: str, schema: DataSchema, findings: Findi
     """
     for name, distribution in distributions(dataset).items():
         feature = next((feature for feature in schema.features if feature.name == name), None)
-        if feature is None or not distribution.total:
+        if feature is None or not dataset.num_examples:
             continue
-        present = 1 - distribution.missing / distribution.total
+        present = 1 - distribution.missing / dataset.num_examples
         if present < feature.min_fraction:
             detail = f"present in {present:.2%} of records, expected {feature.min_fraction:.2%}"
             findings.add(

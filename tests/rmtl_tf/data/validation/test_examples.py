@@ -24,18 +24,30 @@ from rmtl_tf.schema import DataSchema, read_schema
 from .conftest import FEEDBACK, SCHEMA, read_text, session, windows, write_splits
 
 CHECKOUT = Path(__file__).resolve().parents[4]
-DESKDROP = CHECKOUT.parent / "shared" / "data" / "deskdrop"
 SHARD = "Split-train/data-00000-of-00001.tfrecord"
 
 
 def write_statistics(directory: Path, schema: DataSchema, items: dict[str, list[str | None]]) -> Path:
     """FeatureStats.pb of every split from the items of its records; prices are 0, 1, 2, ..."""
     rows = [
-        (number, f"{split}{i}", 0, "u", "phone", item, i, float(i), i % 2, 0, 0.0)
+        (number, f"{split}{i}", 0, "u", "phone", item, i, float(i), i % 2, 0, 0.0, "a,b")
         for number, split in enumerate(SPLITS)
         for i, item in enumerate(items.get(split, ["a", "b"]))
     ]
-    columns = [SPLIT, SESSION, STEP, "user", "device", "item", "time", "price", "click", "buy", *FEEDBACK]
+    columns = [
+        SPLIT,
+        SESSION,
+        STEP,
+        "user",
+        "device",
+        "item",
+        "time",
+        "price",
+        "click",
+        "buy",
+        *FEEDBACK,
+        "tags",
+    ]
     records = pl.DataFrame(rows, schema=columns, orient="row")
     statistics = Statistics(tabulate(records, (1, 1, 1), schema, FEEDBACK), schema, FEEDBACK)
     for split in SPLITS:
@@ -126,6 +138,48 @@ def test_equal_anomalies_of_a_file_are_counted_with_their_range(tmp_path, schema
     anomaly = only(check(tmp_path, schema, train=train))
     assert (anomaly.first_row, anomaly.last_row, anomaly.count, anomaly.session) == (1, 7, 3, "s1")
     assert "Examples 1 to 7, 3 times" in anomaly.sentence
+
+
+class TestSeveralValues:
+    """A feature with several values: all of them end to end, and how many each record has."""
+
+    TEXT = (
+        SCHEMA
+        + """feature {
+      name: "tags" type: BYTES value_count { max: 3 } annotation { tag: "step" tag: "split:," }
+    }"""
+    )
+
+    def _check(self, tmp_path, tags, lengths) -> Validation:
+        changed = {"tags": tags, "tags#lengths": lengths}
+        good = {"tags": [b"a", b"b"], "tags#lengths": [2, 0, 0]}
+        splits = {split: [session(f"{split}-good", **good)] for split in SPLITS[1:]}
+        train = [session("a", **good), session("b", **changed)]
+        return check(tmp_path, read_text(self.TEXT), train=train, **splits)
+
+    @pytest.mark.parametrize("tags", [([b"a", b"b", b"c"], [0, 3, 0]), ([], [0, 0, 0])])
+    def test_as_many_values_as_the_lengths_say_are_right(self, tmp_path, tags):
+        assert list(self._check(tmp_path, *tags).anomalies) == []
+
+    @pytest.mark.parametrize(
+        ("tags", "lengths", "rule", "feature", "value"),
+        [
+            ([b"a"], [1, 1, 0], "too_few_values", "tags", "1 of 2"),
+            ([b"a", b"b"], [1, 0, 0], "too_many_values", "tags", "2 of 1"),
+            ([b"a"], [1, 0], "too_few_values", "tags#lengths", "2 of 3"),
+            ([b"\xff"], [1, 0, 0], "invalid_utf8", "tags", "'\\\\xff'"),
+        ],
+    )
+    def test_other_numbers_are_not(self, tmp_path, tags, lengths, rule, feature, value):
+        anomaly = only(self._check(tmp_path, tags, lengths))
+        assert (anomaly.rule, anomaly.feature, anomaly.value, anomaly.first_row) == (rule, feature, value, 1)
+
+
+def test_times_of_labels_are_expected_where_a_data_set_has_them(tmp_path, schema):
+    times = {"#time:click": [1_000_000] * 3}
+    assert list(check(tmp_path / "a", schema, train=[session("a", **times)]).anomalies) == []
+    anomaly = only(check(tmp_path / "b", schema, train=[session("a", **{"#time:click": [1_000_000]})]))
+    assert (anomaly.rule, anomaly.feature) == ("too_few_values", "#time:click")
 
 
 class TestWindows:
@@ -276,8 +330,11 @@ def test_simulated_logs_have_no_anomaly(tmp_path):
     assert len(found.comparisons) == 4
 
 
-def test_deskdrop_has_no_anomaly(tmp_path):
-    if not DESKDROP.is_dir():
-        pytest.fail(f"real logs are expected in {DESKDROP}")
-    found = _ingested(tmp_path, DESKDROP, load_config(CHECKOUT / "configs" / "deskdrop.yaml").data)
+@pytest.mark.parametrize(("name", "schema"), [("deskdrop", "deskdrop"), ("kuairand", "kuairand_log")])
+def test_real_logs_have_no_anomaly(tmp_path, name, schema):
+    logs = CHECKOUT.parent / "shared" / "data" / name
+    if not logs.is_dir():
+        pytest.fail(f"real logs are expected in {logs}")
+    settings = [f"data.schema=data_schemas/{schema}.pbtxt"]
+    found = _ingested(tmp_path, logs, load_config(CHECKOUT / "configs" / f"{name}.yaml", settings).data)
     assert list(found.anomalies) == []

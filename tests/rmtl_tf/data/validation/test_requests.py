@@ -40,6 +40,26 @@ def test_requests_without_labels_or_with_missing_values_are_right_in_serving(tmp
     assert rules(found(tmp_path, examples)) == []
 
 
+def test_lists_are_right_for_several_values_and_for_the_history(tmp_path):
+    text = (
+        SCHEMA.replace('tag: "step" tag: "log"', 'tag: "step"')
+        + """feature {
+      name: "tags" type: BYTES value_count { max: 3 } annotation { tag: "step" tag: "split:," }
+      skew_comparator { infinity_norm { threshold: 0.1 } }
+    }"""
+    )
+    schema = read_text(text)
+    lists = {"tags": [b"a", b"b"], "history_item": [b"x", b""], "history_click": [1, 3], "history_price": []}
+    statistics = write_statistics(tmp_path / "statistics", schema, {})  # every record has the tags a and b
+    validation = found(
+        tmp_path, [request(**lists), request(tags=[b"b", b"a"])], schema, statistics=statistics
+    )
+    assert rules(validation) == []
+    assert [comparison.distance for comparison in validation.comparisons] == [0]
+    validation = found(tmp_path, [request(tags=[b"a", b"c"])], schema, statistics=statistics)
+    assert rules(validation) == [("skew", "tags")]
+
+
 def test_in_training_labels_are_expected(tmp_path):
     assert rules(found(tmp_path, [request()], environment="TRAINING")) == [
         ("missing_feature", "click"),
