@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from rmtl_tf.config import load_config
 from rmtl_tf.data.datasets import READERS
 from rmtl_tf.data.ingest import ingest
+from rmtl_tf.data.records import read_examples
 from rmtl_tf.data.splits import SPLITS
 from rmtl_tf.data.tfds import builders
 from rmtl_tf.data.tfds.catalogue import CATALOGUE
@@ -62,6 +66,34 @@ def test_a_built_data_set_is_what_example_gen_writes(tmp_path):
     assert sum(1 for _ in loaded) == windows["test"]
 
 
+@pytest.mark.parametrize("name", ["deskdrop", "kuairand", "retailrocket"])
+def test_files_in_the_published_form_are_read_with_every_column(tmp_path, monkeypatch, name):
+    """The declared features are those that the Examples have: several values and times of labels too."""
+    raw = CHECKOUT.parent / "shared" / "data" / name
+    config = load_config(CHECKOUT / "configs" / f"{name}.yaml")
+    if name == "kuairand":  # the sample's side tables do not join
+        settings = ["data.schema=data_schemas/kuairand_log.pbtxt"]
+        config = load_config(CHECKOUT / "configs" / "kuairand.yaml", settings)
+    if name == "retailrocket":
+        from rmtl_tf.data.retailrocket_simulator import simulate_retailrocket
+
+        raw = tmp_path / "raw"
+        raw.mkdir()
+        simulate_retailrocket(raw, events=4000)
+        about = replace(CATALOGUE[name], checksums={})
+        monkeypatch.setattr(builders.BUILDERS[name], "ABOUT", about)
+    monkeypatch.setattr(builders, "load_config", lambda path: config)
+    builder = _build(name, tmp_path, raw)
+    shard = next(Path(builder.data_dir).glob("Split-train/data-00000-*"))
+    example = tf.train.Example.FromString(next(read_examples(shard)))
+    assert set(example.features.feature) == set(builder.info.features)
+    (first,) = tfds.as_numpy(builder.as_dataset(split="train[:1]"))
+    for column, feature in example.features.feature.items():
+        values = getattr(feature, feature.WhichOneof("kind")).value
+        read = [first[column]] if np.ndim(first[column]) == 0 else list(first[column])
+        np.testing.assert_array_equal(read, list(values))
+
+
 def test_without_the_files_it_says_how_to_obtain_them(tmp_path):
     with pytest.raises(AssertionError, match=r"(?s)Download the archive.*users_interactions\.csv.*ODbL"):
         _build("deskdrop", tmp_path)
@@ -78,8 +110,7 @@ def test_the_simulator_needs_no_files(tmp_path, monkeypatch):
 
 def test_a_file_that_is_not_the_published_one_is_refused(tmp_path, monkeypatch):
     raw = _deskdrop(tmp_path / "raw")
-    about = CATALOGUE["deskdrop"]
-    changed = type(about)(**{**vars(about), "checksums": {"users_interactions.csv": "0" * 64}})
+    changed = replace(CATALOGUE["deskdrop"], checksums={"users_interactions.csv": "0" * 64})
     monkeypatch.setattr(builders.BUILDERS["deskdrop"], "ABOUT", changed)
     with pytest.raises(UserError, match=r"users_interactions\.csv: expected sha256 000.*download it again"):
         _build("deskdrop", tmp_path, raw)
