@@ -31,7 +31,7 @@ _MULTI_SHARE = 0.01  # of the values hold a separator
 _FEW = 12  # distinct values that still look like a category
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Profile:
     """A column of a sample.
 
@@ -90,7 +90,7 @@ class Profile:
 
     @property
     def is_identity(self) -> bool:
-        """Named as an identifier, or a whole number with more values than a category has."""
+        """Named as an identifier."""
         return any(word in IDENTITY_WORDS for word in self.words)
 
     @property

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from rmtl_tf.data.lines import read_header
 from rmtl_tf.errors import UserError, nearest
 
-_BATCH = 16 << 20  # bytes of a file
-_BUCKET = 256 << 20  # bytes of raw files whose rows are sorted together
+_BATCH = 4 << 20  # bytes of a file
+_BUCKET = 64 << 20  # bytes of raw files whose rows are sorted together
 
 
 def write_side_table(
@@ -72,7 +72,10 @@ def read_side_table(directory: Path, keys: pl.Series) -> pl.DataFrame:
     """
     paths = sorted(directory.glob("*.parquet"))
     wanted = keys.drop_nulls().unique().to_frame().lazy()
-    found = [pl.scan_parquet(path).join(wanted, on=keys.name, how="semi").collect() for path in paths]
+    tables = (pl.scan_parquet(path) for path in paths)
+    found = [
+        table.join(wanted, on=keys.name, how="semi", maintain_order="left").collect() for table in tables
+    ]
     return pl.concat(found) if found else pl.DataFrame()
 
 
