@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint lock clean
+.PHONY: help install run test test-flink bench-data lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -24,6 +24,12 @@ run: $(STAMP)  ## the whole pipeline on the built-in simulator's logs
 
 test: $(STAMP)  ## the whole test suite, on two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-flink: $(STAMP)  ## ExampleGen and Transform on Apache Flink (Java 17, Maven): the same bytes
+	$(BIN)/python -m pytest tests_flink
+
+bench-data: $(STAMP)  ## speed and memory of ExampleGen, Transform and reading, beside plain polars
+	$(BIN)/python -m benchmarks.data
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

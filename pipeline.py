@@ -36,6 +36,8 @@ examples:
   real logs; any field of the configuration can be set by its path:
     python pipeline.py run --config configs/deskdrop.yaml --set data.path=FOLDER
     python pipeline.py run --config configs/simulator.yaml --set training.batch_size=1024 model.backbone=mmoe
+  ExampleGen and Transform on another Beam runner; the same bytes come out:
+    python pipeline.py run --config configs/simulator.yaml --beam runner=FlinkRunner parallelism=2
   what ran, what was cached, where the artifacts are:
     python pipeline.py status --config configs/simulator.yaml
   take the newest pushed model back:
@@ -65,8 +67,12 @@ The most important one: a column that is known only after the item was shown mus
 logger = logging.getLogger("pipeline")
 
 
-def create_pipeline(config: RunConfig) -> list[Component]:
-    """The components of a run, in order; logs come from `data.source`, `data.path` or the simulator."""
+def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Component]:
+    """The components of a run, in order; logs come from `data.source`, `data.path` or the simulator.
+
+    Args:
+        beam: `KEY=VALUE` options of the Beam runner that ExampleGen and Transform work on.
+    """
     data, schema = config.data, config.data.data_schema
     serving = str(config.serving_directory)
     components: list[Component] = []
@@ -78,7 +84,7 @@ def create_pipeline(config: RunConfig) -> list[Component]:
         simulator = LogSimulator(data.simulate)
         components.append(simulator)
         logs = simulator.outputs["logs"]
-    examples = example_gen(data, logs)
+    examples = example_gen(data, logs, beam)
     artifacts = dict(examples.outputs)
 
     def take(cls: type[Component], parameters) -> Component:
@@ -94,7 +100,10 @@ def create_pipeline(config: RunConfig) -> list[Component]:
             ExampleValidatorParameters(schema=schema, feedback=data.feedback, validation=data.validation),
         ),
         take(
-            Transform, TransformParameters(transform=config.transform, feedback=data.feedback, schema=schema)
+            Transform,
+            TransformParameters(
+                transform=config.transform, feedback=data.feedback, schema=schema, beam=tuple(beam)
+            ),
         ),
         take(
             Trainer,
@@ -128,7 +137,11 @@ def create_pipeline(config: RunConfig) -> list[Component]:
 
 def run_command(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config, arguments.set)
-    results = run(create_pipeline(config), config.pipeline_root, name=config.name)
+    if arguments.beam:
+        from rmtl_tf.data.beam_options import parse
+
+        parse(arguments.beam)
+    results = run(create_pipeline(config, arguments.beam), config.pipeline_root, name=config.name)
     artifacts = {key: path for result in results for key, path in result.outputs.items()}
     print(summary.run_summary(artifacts, config.name))
 
@@ -212,6 +225,14 @@ def parser() -> argparse.ArgumentParser:
     of_run = add("run", "run the pipeline", run_command)
     of_run.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="configuration, see configs/"
+    )
+    of_run.add_argument(
+        "--beam",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="options of Beam for ExampleGen and Transform, its runner first of all (docs/beam.md)",
     )
     of_status = add("status", "steps, cache hits, durations, artifacts and pushed versions", status_command)
     where = of_status.add_mutually_exclusive_group(required=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
+
+from pydantic import Field
 
 from components.base import EXAMPLE_STATISTICS, EXAMPLES, RAW_LOGS, Component, Output
 from rmtl_tf.config import DataConfig, SimulatorConfig, Strict, ValidationConfig
@@ -16,12 +18,13 @@ class ExampleGenParameters(Strict):
     """How the logs are read and cut. `simulate`, `source` and `validation` belong to other steps."""
 
     data: DataConfig
+    beam: tuple[str, ...] = Field((), exclude=True, description="Beam's options; no part of the step's key")
 
     @classmethod
-    def of(cls, data: DataConfig) -> ExampleGenParameters:
+    def of(cls, data: DataConfig, beam: Sequence[str] = ()) -> ExampleGenParameters:
         """The parameters for a run's data section, without what only other steps read."""
         others = {"simulate": SimulatorConfig(), "validation": ValidationConfig(), "source": None}
-        return cls(data=data.model_copy(update=others))
+        return cls(data=data.model_copy(update=others), beam=tuple(beam))
 
 
 class ExampleGen(Component):
@@ -60,7 +63,7 @@ class ExampleGen(Component):
 
         data = parameters.data
         source, schema = _source(inputs, parameters), read_schema(data.data_schema)
-        ingest(source, outputs["examples"], outputs["statistics"], data, schema)
+        ingest(source, outputs["examples"], outputs["statistics"], data, schema, options=parameters.beam)
         write_metadata(
             outputs["examples"],
             Path(data.data_schema).stem,
@@ -79,9 +82,13 @@ class FileExampleGen(ExampleGen):
         return ExampleGen.__name__
 
 
-def example_gen(data: DataConfig, logs: Output | None = None) -> ExampleGen:
-    """The step for a run's data section: from `logs` where they are simulated, else from `data.path`."""
-    parameters = ExampleGenParameters.of(data)
+def example_gen(data: DataConfig, logs: Output | None = None, beam: Sequence[str] = ()) -> ExampleGen:
+    """The step for a run's data section: from `logs` where they are simulated, else from `data.path`.
+
+    Args:
+        beam: `KEY=VALUE` options for Beam.
+    """
+    parameters = ExampleGenParameters.of(data, beam)
     return FileExampleGen(parameters) if logs is None else ExampleGen(parameters, {"logs": logs})
 
 

@@ -20,6 +20,7 @@ class TransformParameters(Strict):
     transform: TransformConfig
     feedback: FeedbackConfig = Field(description="as ExampleGen has it")
     data_schema: str = Field(alias="schema", description="schema file of the data set")
+    beam: tuple[str, ...] = Field((), exclude=True, description="Beam's options; no part of the step's key")
 
 
 class Transform(Component):
@@ -42,22 +43,24 @@ class Transform(Component):
         from rmtl_tf.data.splits import SPLITS, split_dir
         from rmtl_tf.data.tfds.metadata import transformed_columns, write_metadata
         from rmtl_tf.data.transform import analyze, transform
+        from rmtl_tf.features.graph import TransformGraph
 
         schema = read_schema(parameters.data_schema)
         feedback = feedback_columns(parameters.feedback, schema)
-        graph = analyze(
+        analyze(
             split_dir(inputs["examples"], "train"),
             schema,
             feedback,
             parameters.transform,
             outputs["transform_graph"],
+            parameters.beam,
         )
         raw, transformed = inputs["examples"], outputs["transformed"]
         splits = {split_dir(raw, split): split_dir(transformed, split) for split in SPLITS}
-        transform(splits, schema, feedback, graph)
+        transform(splits, schema, feedback, outputs["transform_graph"], parameters.beam)
         write_metadata(
             transformed,
             f"{Path(parameters.data_schema).stem}_transformed",
-            transformed_columns(graph),
+            transformed_columns(TransformGraph.load(outputs["transform_graph"])),
             "Transformed session records: lists hold an id or a number for each step of a session window.",
         )

@@ -61,6 +61,14 @@ class TestWiring:
         assert [c.name for c in components] == STEPS
         assert isinstance(components[0], FileExampleGen)
 
+    def test_beams_options_reach_the_steps_on_beam_and_change_no_key(self) -> None:
+        given, plain = pipeline.create_pipeline(config(), ["runner=x"]), pipeline.create_pipeline(config())
+        on_beam = [c.name for c in given if getattr(c.parameters, "beam", ()) == ("runner=x",)]
+        assert on_beam == ["ExampleGen", "Transform"]
+        assert [c.parameters.model_dump(mode="json") for c in given] == [
+            c.parameters.model_dump(mode="json") for c in plain
+        ]
+
     def test_every_input_comes_from_an_earlier_component(self) -> None:
         known: set[Any] = set()
         for component in pipeline.create_pipeline(config()):
@@ -113,6 +121,7 @@ class TestHelp:
             "--set data.path=FOLDER",
             "status --config",
             "rollback --config",
+            "--beam runner=FlinkRunner",
         ):
             assert example in answer.stdout
 
@@ -183,6 +192,14 @@ class TestErrors:
     def test_interrupt_has_the_exit_code_of_shells(self, broken_run: Any) -> None:
         broken_run(KeyboardInterrupt())
         assert pipeline.main(RUN) == 130
+
+    def test_unknown_beam_option_is_refused_before_anything_runs(
+        self, broken_run: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        broken_run(AssertionError("ran"))
+        run = ["run", "--config", str(REPOSITORY / "configs" / "simulator.yaml")]
+        assert pipeline.main([*run, "--beam", "paralelism=2"]) == 2
+        assert 'Beam has no option "paralelism"; did you mean "parallelism"?' in capsys.readouterr().err
 
     def test_unknown_field_is_refused_naming_the_nearest(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert pipeline.main([*RUN, "--set", "training.batchsize=1"]) == 2

@@ -77,7 +77,9 @@ class DataConfig(Strict):
     max_bad_fraction: Unit = Field(0.01, description="stop when more rows than this are bad")
     feedback: FeedbackConfig = FeedbackConfig()
     validation: ValidationConfig = ValidationConfig()
-    shards: int = Field(4, ge=1, le=4096, description="partitions by session key; files per split")
+    shards: int | None = Field(
+        None, ge=1, le=4096, description="partitions by session key, files a split; none: by the logs' size"
+    )
 
     @field_validator("source")
     @classmethod

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,6 +26,8 @@ _MANTISSA_BITS = 24
 _EXPONENT_SHIFT = 148
 _SCALE_BITS = _MANTISSA_BITS + _EXPONENT_SHIFT
 _MAX_PENDING = 64
+_OLDEST = pl.CompatLevel.oldest()
+_NO_VALUES = pl.DataFrame(schema={"feature": pl.String, "value": pl.Binary, "count": pl.Int64})
 
 
 @dataclass
@@ -84,6 +87,10 @@ class Counts:
         arrays = [column if isinstance(column, pa.Array) else pa.array(column) for column in columns]
         ones = pa.array(np.ones(len(arrays[0]), np.int64))
         self._append(_sum_counts(pa.table([*arrays, ones], names=[*self._keys, "count"]), self._keys))
+
+    def add_counts(self, counts: pa.Table) -> None:
+        """Adds rows of keys with their `count`."""
+        self._append(counts)
 
     def merge(self, other: Counts) -> None:
         for table in other._tables:
@@ -172,6 +179,23 @@ class Analysis:
         for task, (known, positive) in self.plan.rates.items():
             self.pairs[task].add([columns[known], columns[positive]])
 
+    def take_values(self) -> pl.DataFrame:
+        """`feature`, `value` (binary), `count` of all values of strings, which then are no longer in it."""
+        frames = []
+        for name, counts in self.values.items():
+            frame = pl.from_arrow(counts.table())
+            assert isinstance(frame, pl.DataFrame)
+            frames.append(
+                frame.select(pl.lit(name).alias("feature"), pl.col("value").cast(pl.Binary), "count")
+            )
+        self.values = {name: Counts(["value"]) for name in self.plan.categorical}
+        return pl.concat([_NO_VALUES, *frames])
+
+    def add_values(self, values: pl.DataFrame) -> None:
+        """Adds what `take_values` took."""
+        for (name,), rows in values.partition_by("feature", as_dict=True).items():
+            self.values[name].add_counts(rows.select("value", "count").to_arrow(compat_level=_OLDEST))
+
     def merge(self, other: Analysis) -> None:
         self.records += other.records
         for name, counts in self.values.items():
@@ -182,6 +206,17 @@ class Analysis:
             self.positives[task] += count
         for task, pairs in self.pairs.items():
             pairs.merge(other.pairs[task])
+
+
+def frequent(values: pl.DataFrame, config: TransformConfig) -> pl.DataFrame:
+    """Of all counts of some values (`Analysis.take_values`), those of values that a vocabulary may hold."""
+    counts = values.group_by("feature", "value").agg(pl.sum("count"))
+    counts = counts.filter((pl.col("count") >= config.min_count) & (pl.col("value") != b""))
+    if config.top_k is not None:
+        counts = (
+            counts.sort("count", "value", descending=[True, False]).group_by("feature").head(config.top_k)
+        )
+    return counts.select("feature", "value", "count")
 
 
 def fit(analysis: Analysis, schema: DataSchema, config: TransformConfig) -> TransformGraph:

@@ -1,34 +1,33 @@
 """Raw logs to session Examples: what ExampleGen does, on Beam.
 
-Beam moves blocks, Arrow and polars do the work on them: files are parsed and validated block by block; the
-events of a session meet in one partition; every partition becomes ordered records; the session starts of all
-partitions give the split times; every partition then writes its shard of each split and its statistics.
-Elements are Arrow IPC bytes, so nothing holds a Python object per row. The result depends on the logs and the
-configuration alone, not on workers, block size or the order of files.
+Beam moves references, Arrow and polars do the work: parts of files are parsed and validated block by block;
+the events of a session meet in one partition; every partition becomes ordered records; the session starts of
+all partitions give the split times; every partition then writes its shard of each split and its statistics.
+Rows pass from step to step as Arrow files in a work folder (`shuffle.py`), so memory does not grow with the
+logs. The result depends on the logs and the configuration alone, not on the runner, its workers, the size of
+blocks and parts or the order of files.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import polars as pl
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.typehints import no_annotations
 from tqdm import tqdm
 
 from rmtl_tf.config import DataConfig
+from rmtl_tf.data import beam_options, shuffle
 from rmtl_tf.data.datasets import get_reader
 from rmtl_tf.data.feature_stats import write_feature_stats
-from rmtl_tf.data.lines import BLOCK_SIZE, read_blocks, read_header
-from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_events
+from rmtl_tf.data.lines import BLOCK_SIZE
+from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_of
 from rmtl_tf.data.quarantine import (
     QUARANTINE_FILE,
     bad_lines,
@@ -38,7 +37,28 @@ from rmtl_tf.data.quarantine import (
 )
 from rmtl_tf.data.records import shard_path, write_record_batches
 from rmtl_tf.data.sessions import START, STEP
-from rmtl_tf.data.splits import SPLITS, check_splits, split_dir, split_of, split_times
+from rmtl_tf.data.shuffle import Piece
+from rmtl_tf.data.spans import (
+    SPAN_SIZE,
+    Span,
+    input_bytes,
+    nominal_spans,
+    number_lines,
+    read_names,
+    read_span,
+    settle,
+)
+from rmtl_tf.data.splits import (
+    SPLITS,
+    check_splits,
+    exact_times,
+    in_buckets,
+    merge_tallies,
+    split_dir,
+    split_of,
+    tally,
+    wanted_buckets,
+)
 from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate
 from rmtl_tf.data.validate import validate
 from rmtl_tf.errors import UserError, nearest
@@ -58,8 +78,8 @@ def ingest(
     schema: DataSchema,
     *,
     block_size: int = BLOCK_SIZE,
-    runner: beam.runners.PipelineRunner | None = None,
-    options: PipelineOptions | None = None,
+    span_size: int = SPAN_SIZE,
+    options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Reads the raw logs in `source` and writes session Examples and their statistics.
 
@@ -67,8 +87,8 @@ def ingest(
         source: folder (or file) with the raw files of data set `config.dataset`.
         examples, statistics: existing directories to fill (docs/architecture.md, Examples).
         block_size: bytes of a file parsed at a time.
-        runner: a Beam runner; default: in this process.
-        options: for the runner.
+        span_size: bytes of a plain file that one worker parses.
+        options: Beam's, as `KEY=VALUE` (docs/beam.md); default: threads of this process.
 
     Returns:
         What `statistics.json` holds.
@@ -78,17 +98,19 @@ def ingest(
     """
     reader = get_reader(config.dataset)
     paths = reader.files(source)
-    with tempfile.TemporaryDirectory(dir=statistics, prefix=".work-") as work:
-        side = Path(work) / "side"
-        plan = Plan(
-            tuple(p.name for p in paths), tuple(map(str, paths)), config, schema, block_size, str(side)
-        )
+    names, places = tuple(path.name for path in paths), tuple(str(path.resolve()) for path in paths)
+    with tempfile.TemporaryDirectory(dir=statistics, prefix=".work-") as local:
+        side = Path(local).resolve() / "side"
+        plan = Plan(names, places, config, schema, block_size, str(side), input_bytes(paths), span_size)
         plan.check()
         check_headers(plan)
         side.mkdir()
         reader.prepare(source, side, schema)
-        _run(plan, examples, Path(work), runner or FnApiRunner(), options or PipelineOptions(flags=[]))
-        results = _read_results(Path(work))
+        work = beam_options.work_folder(options, str(Path(local).resolve() / "work"))
+        try:
+            results = _run(plan, str(examples.resolve()), work, options)
+        finally:
+            shuffle.remove(work)
     return _finish(plan, results, examples, statistics)
 
 
@@ -100,7 +122,7 @@ def check_headers(plan: Plan) -> None:
     """
     given = get_reader(plan.config.dataset).header
     for path in plan.paths:
-        header = list(given) or read_header(Path(path))
+        header = list(given) or read_names(Path(path))
         for column in plan.columns:
             if column.source not in header:
                 raise UserError(
@@ -111,13 +133,23 @@ def check_headers(plan: Plan) -> None:
                 raise UserError(f'{path}: column "{column.source}" stands twice in the header. Rename one.')
 
 
-def _run(plan: Plan, examples: Path, work: Path, runner: Any, options: PipelineOptions) -> None:
-    with beam.Pipeline(runner=runner, options=options) as pipeline:
+def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Runs the pipeline; the small tables it gives, by name, without those that have no rows."""
+    spans = [
+        span
+        for file, path in enumerate(plan.paths)
+        for span in nominal_spans(Path(path), file, plan.span_size)
+    ]
+    with beam_options.pipeline(options, plan.size) as pipeline:
         parsed = (
             pipeline
-            | "Files" >> beam.Create(list(range(len(plan.paths))))
+            | "Parts of files" >> beam.Create(spans)
+            | "Settle" >> beam.Map(_settle, plan).with_output_types(tuple[int, Any])
+            | "Parts of a file" >> beam.GroupByKey()
+            | "Number lines" >> beam.FlatMap(_number_lines)
+            | "Spread" >> beam.Reshuffle()
             | "Parse"
-            >> beam.FlatMap(_parse, plan)
+            >> beam.FlatMap(_parse, plan, work)
             .with_output_types(Any)
             .with_outputs("bad", "files", "failed", main="events")
         )
@@ -125,13 +157,19 @@ def _run(plan: Plan, examples: Path, work: Path, runner: Any, options: PipelineO
             parsed.events
             | "Partition" >> beam.GroupByKey()
             | "Records"
-            >> beam.FlatMap(_records, plan)
+            >> beam.FlatMap(_records, plan, work)
             .with_output_types(Any)
-            .with_outputs("bad", "starts", main="records")
+            .with_outputs("bad", "tally", main="records")
         )
-        times = made.starts | "Split times" >> beam.CombineGlobally(_SplitTimes(plan.config.split))
-        tables = made.records | "Write" >> (
-            beam.FlatMap(_write, plan, str(examples), beam.pvalue.AsSingleton(times))
+        starts = beam.pvalue.AsSingleton(made.tally | "Tally" >> beam.CombineGlobally(_Tally()))
+        times = (
+            made.records
+            | "Starts near" >> beam.Map(_starts_near, plan, starts).with_output_types(tuple[None, bytes])
+            | "All near" >> beam.GroupByKey()
+            | "Split times" >> beam.Map(_split_times, plan, starts)
+        )
+        written = made.records | "Write" >> (
+            beam.FlatMap(_write, plan, examples, beam.pvalue.AsSingleton(times, (0, 0)))
             .with_output_types(Any)
             .with_outputs("counts", "moments", "buckets")
         )
@@ -139,124 +177,149 @@ def _run(plan: Plan, examples: Path, work: Path, runner: Any, options: PipelineO
             "files": parsed.files,
             "failed": parsed.failed,
             "bad": (parsed.bad, made.bad) | "All bad" >> beam.Flatten(),
-            "counts": tables.counts,
-            "moments": tables.moments,
-            "buckets": tables.buckets,
-            "times": times | beam.Map(lambda pair: (0, _pack(pl.DataFrame({"time": pair})))),
+            "counts": written.counts,
+            "moments": written.moments,
+            "buckets": written.buckets,
+            "times": times | beam.Map(lambda pair: ((0,), shuffle.pack(pl.DataFrame({"time": pair})))),
         }
         for name, frames in results.items():
             _ = (
                 frames
                 | f"Gather {name}" >> beam.Map(lambda numbered: (None, numbered))
                 | f"Group {name}" >> beam.GroupByKey()
-                | f"Save {name}" >> beam.Map(_save, name, str(work))
+                | f"Save {name}" >> beam.Map(_save, _result_path(work, name))
             )
+    tables = {name: _result_path(work, name) for name in results}
+    return {name: shuffle.read_frame(path) for name, path in tables.items() if shuffle.exists(path)}
 
 
 @no_annotations
-def _parse(file: int, plan: Plan) -> Iterator[Any]:
-    """A file -> (partition, events) blocks; tagged: bad rows, number of rows, why it is unreadable."""
+def _settle(span: Span, plan: Plan) -> tuple[int, tuple[Span, int]]:
+    return span.file, settle(Path(plan.paths[span.file]), span)
+
+
+@no_annotations
+def _number_lines(group: tuple[int, Iterable[tuple[Span, int]]]) -> list[Span]:
+    return number_lines(list(group[1]))
+
+
+@no_annotations
+def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
+    """A part of a file -> (partition, piece) of its events; tagged: bad rows, number of rows, errors."""
     columns, rows = plan.columns, 0
+    file, order = span.file, (span.file, span.number)
     header = get_reader(plan.config.dataset).header
     wanted = [column.source for column in columns]
-    blocks = read_blocks(Path(plan.paths[file]), wanted, plan.block_size, header)
-    bar = tqdm(desc=f"reading {plan.names[file]}", unit=" rows", unit_scale=True, disable=None)
+    blocks = read_span(Path(plan.paths[file]), span, wanted, plan.block_size, header)
+    bar = tqdm(desc=f"reading {plan.names[file]}", unit=" rows", unit_scale=True, disable=None, leave=False)
     try:
-        for block in blocks:
+        for number, block in enumerate(blocks):
             events, bad = validate(block.rows, columns, file)
             bad = pl.concat([bad, bad_lines(block.bad, file)])
             rows += block.read
             bar.update(block.read)
             if bad.height:
-                yield beam.pvalue.TaggedOutput("bad", (file, _pack(bad)))
-            for number, frame in partition_events(events, plan):
-                yield number, _pack(frame)
+                yield beam.pvalue.TaggedOutput("bad", (order, shuffle.pack(bad)))
+            path = f"{work}/events-{file}-{span.number}-{number}.arrow"
+            yield from shuffle.spill(events, partition_of(events, plan), path, (*order, number))
     except UserError as error:
         # A runner may show an error of its own instead.
-        yield beam.pvalue.TaggedOutput("failed", (file, _pack(pl.DataFrame({"message": [str(error)]}))))
+        yield beam.pvalue.TaggedOutput(
+            "failed", (order, shuffle.pack(pl.DataFrame({"message": [str(error)]})))
+        )
     finally:
         bar.close()
-    yield beam.pvalue.TaggedOutput("files", (file, _pack(pl.DataFrame({"file": [file], "rows": [rows]}))))
+    yield beam.pvalue.TaggedOutput(
+        "files", (order, shuffle.pack(pl.DataFrame({"file": [file], "rows": [rows]})))
+    )
 
 
 @no_annotations
-def _records(partition: tuple[int, Iterable[bytes]], plan: Plan) -> Iterator[Any]:
-    """The blocks of a partition -> (partition, records); tagged: rows to quarantine, session starts."""
-    number, blocks = partition
-    records, bad = make_records(pl.concat([_unpack(block) for block in blocks]), plan)
+def _records(partition: tuple[int, Iterable[Piece]], plan: Plan, work: str) -> Iterator[Any]:
+    """The events of a partition -> (partition, file of records); tagged: bad rows, session starts."""
+    number, pieces = partition
+    records, bad = make_records(shuffle.gather(pieces), plan)
     if bad.height:
-        yield beam.pvalue.TaggedOutput("bad", (0, _pack(bad)))
+        yield beam.pvalue.TaggedOutput("bad", ((number,), shuffle.pack(bad)))
     if records.height:
-        starts = records.filter(pl.col(STEP) == 0)[START].to_numpy()
-        yield beam.pvalue.TaggedOutput("starts", starts.astype("<i8").tobytes())
-        yield number, _pack(records)
+        path = shuffle.write_frame(records, f"{work}/records-{number}.arrow")
+        yield beam.pvalue.TaggedOutput("tally", tally(_starts(records)).tobytes())
+        yield number, path
 
 
-class _SplitTimes(beam.CombineFn):
-    """Session starts of all partitions (bytes of int64) -> the two split times, exactly."""
+def _starts(records: pl.DataFrame) -> np.ndarray:
+    """The start of every session, int64."""
+    return records.filter(pl.col(STEP) == 0)[START].to_numpy()
 
-    def __init__(self, fractions: tuple[float, float, float]) -> None:
-        self.fractions = fractions
 
-    def create_accumulator(self) -> list[bytes]:
-        return []
+class _Tally(beam.CombineFn):
+    """Adds up tables of session starts (bytes of `splits.tally`)."""
 
-    def add_input(self, accumulator: list[bytes], starts: bytes) -> list[bytes]:
-        return [*accumulator, starts]
+    def create_accumulator(self) -> bytes:
+        return b""
 
-    def merge_accumulators(self, accumulators: Iterable[list[bytes]]) -> list[bytes]:
-        return [starts for accumulator in accumulators for starts in accumulator]
+    def add_input(self, accumulator: bytes, table: bytes) -> bytes:
+        return self.merge_accumulators([accumulator, table])
 
-    def extract_output(self, accumulator: list[bytes]) -> tuple[int, int]:
-        return split_times(np.frombuffer(b"".join(accumulator), "<i8"), self.fractions)
+    def merge_accumulators(self, accumulators: Iterable[bytes]) -> bytes:
+        return merge_tallies([_tally(table) for table in accumulators]).tobytes()
+
+    def extract_output(self, accumulator: bytes) -> bytes:
+        return accumulator
+
+
+def _tally(table: bytes) -> np.ndarray:
+    return np.frombuffer(table, np.int64).reshape(-1, 3)
 
 
 @no_annotations
-def _write(partition: tuple[int, bytes], plan: Plan, examples: str, times: tuple[int, int]) -> Iterator[Any]:
+def _starts_near(partition: tuple[int, str], plan: Plan, table: bytes) -> tuple[None, bytes]:
+    """The session starts of a partition among which the split times are."""
+    starts = _starts(shuffle.read_frame(partition[1], [START, STEP]))
+    return None, in_buckets(starts, wanted_buckets(_tally(table), plan.config.split)).tobytes()
+
+
+@no_annotations
+def _split_times(group: tuple[None, Iterable[bytes]], plan: Plan, table: bytes) -> tuple[int, int]:
+    return exact_times(_tally(table), np.frombuffer(b"".join(group[1]), np.int64), plan.config.split)
+
+
+@no_annotations
+def _write(partition: tuple[int, str], plan: Plan, examples: str, times: tuple[int, int]) -> Iterator[Any]:
     """Writes a partition's shard of every split; tagged: its tables of statistics."""
-    number, data = partition
-    records = _unpack(data)
+    number, path = partition
+    records = shuffle.read_frame(path)
     records = records.with_columns(
         pl.Series(SPLIT, split_of(records[START].to_numpy(), times), dtype=pl.Int64)
     )
     windows = []
     for i, split in enumerate(SPLITS):
         count, batches = example_batches(records.filter(pl.col(SPLIT) == i), plan)
-        path = shard_path(split_dir(Path(examples), split), number, plan.config.shards)
-        write_record_batches(path, batches)
+        write_record_batches(shard_path(split_dir(Path(examples), split), number, plan.shards), batches)
         windows.append(count)
     tables = tabulate(records, windows, plan.schema, plan.feedback)
-    yield beam.pvalue.TaggedOutput("counts", (number, _pack(tables.counts)))
-    yield beam.pvalue.TaggedOutput("moments", (number, _pack(tables.moments)))
-    yield beam.pvalue.TaggedOutput("buckets", (number, _pack(tables.buckets)))
+    yield beam.pvalue.TaggedOutput("counts", ((number,), shuffle.pack(tables.counts)))
+    yield beam.pvalue.TaggedOutput("moments", ((number,), shuffle.pack(tables.moments)))
+    yield beam.pvalue.TaggedOutput("buckets", ((number,), shuffle.pack(tables.buckets)))
 
 
 @no_annotations
-def _save(group: tuple[None, Iterable[tuple[int, bytes]]], name: str, work: str) -> None:
+def _save(group: tuple[None, Iterable[tuple[tuple[int, ...], bytes]]], path: str) -> None:
     """Writes the small tables of all blocks or partitions, in the order of their numbers, as one file."""
-    frames = [_unpack(data) for _, data in sorted(group[1], key=lambda numbered: numbered[0])]
-    pl.concat(frames).write_ipc(Path(work) / f"{name}.arrow")
+    frames = [shuffle.unpack(data) for _, data in sorted(group[1], key=lambda numbered: numbered[0])]
+    shuffle.write_frame(pl.concat(frames), path)
 
 
-def _read_results(work: Path) -> dict[str, pl.DataFrame]:
-    return {path.stem: _unpack(path.read_bytes()) for path in sorted(work.glob("*.arrow"))}
-
-
-def _pack(frame: pl.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    frame.write_ipc(stream, compression="lz4")
-    return stream.getvalue()
-
-
-def _unpack(data: bytes) -> pl.DataFrame:
-    return pl.read_ipc(io.BytesIO(data))
+def _result_path(work: str, name: str) -> str:
+    return f"{work}/result-{name}.arrow"
 
 
 def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, directory: Path) -> dict[str, Any]:
     """Writes quarantine and statistics, and refuses logs that cannot be trained on."""
     if "failed" in results:
-        raise UserError("\n".join(results["failed"]["message"].to_list()))
-    files, bad = results["files"], results.get("bad", bad_lines([], 0))
+        raise UserError("\n".join(results["failed"]["message"].unique(maintain_order=True).to_list()))
+    files = results["files"].group_by("file").agg(pl.sum("rows")).sort("file")
+    bad = results.get("bad", bad_lines([], 0))
     rows = int(files["rows"].sum())
     path = directory / QUARANTINE_FILE
     write_quarantine(bad, plan.names, path)
@@ -274,7 +337,7 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
     tables = Tables(results["counts"], results["moments"], results["buckets"])
     statistics = Statistics(merge([tables]), plan.schema, plan.feedback)
     check_splits(statistics.records, statistics.positives, (first, second))
-    _complete_shards(examples, plan.config.shards)
+    _complete_shards(examples, plan.shards)
     report = _report(plan, files, bad, statistics, [first, second])
     write_json(directory / STATISTICS_FILE, report)
     for split in SPLITS:

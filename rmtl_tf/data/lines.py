@@ -1,8 +1,9 @@
 """CSV bytes to rows with their line numbers, in blocks; what cannot be read costs one line, not the file.
 
 A CSV reader that meets a stray quote reads on to the next one, however far, and does not know any more on
-which line it is. Here numpy first finds the lines of a block and the delimiters outside quotes in each. Lines
-that are plainly right go to pyarrow's reader together. The few others are looked at one by one: a quoted
+which line it is. A block without quotes goes to pyarrow's reader as it stands. In any other, numpy first
+finds the lines and the delimiters outside quotes in each. Lines that are plainly right go to pyarrow's reader
+together. The few others are looked at one by one: a quoted
 value may go on over several lines, but where that does not give the right number of fields within
 `MAX_LINES`, only the line it starts on is bad.
 
@@ -84,26 +85,40 @@ def read_header(path: Path) -> list[str]:
 
 
 def read_blocks(
-    path: Path, columns: Sequence[str], block_size: int = BLOCK_SIZE, header: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str],
+    block_size: int = BLOCK_SIZE,
+    header: Sequence[str] = (),
+    *,
+    begin: int = 0,
+    end: int | None = None,
+    line: int = 1,
 ) -> Iterator[Block]:
     """The rows of a CSV file whose header has every one of `columns`.
 
     Args:
         header: the names of the columns where the first line is a row.
+        begin, end: the bytes to read (`spans.py`), the first line among them at 0. Not of a compressed file.
+        line: the number of the line that begins at `begin`.
 
     Raises:
         UserError: the file ends in the middle of its compressed data.
     """
     parser = _Parser(tuple(header or read_header(path)), tuple(columns))
-    carry, number = b"", 1 if header else 2
+    carry, number = b"", line
     try:
         with _open(path) as stream:
-            if not header:
-                stream.readline()
+            if begin:
+                stream.seek(begin)
+            elif not header:
+                begin, number = len(stream.readline()), line + 1
+            left = None if end is None else end - begin
             final = False
             while not final:
-                data = stream.read(block_size)
-                final = len(data) < block_size
+                wanted = block_size if left is None else min(block_size, left)
+                data = stream.read(wanted)
+                left = None if left is None else left - len(data)
+                final = len(data) < wanted or left == 0 or not wanted
                 carry += data
                 block, used, lines = parser.parse(carry, number, final)
                 carry, number = carry[used:], number + lines
@@ -151,6 +166,8 @@ class _Parser:
             The block, how many bytes of `data` it took and how many lines these are. What is left may
             go on in the bytes that follow.
         """
+        if (clean := self._read_clean(data, number, final)) is not None:
+            return clean
         lines = _find_lines(data, final, len(self.header))
         careful, stop = self._read_carefully(data, lines, number, final)
         lines.plain[stop:] = False
@@ -164,26 +181,54 @@ class _Parser:
         used = int(lines.next[stop - 1]) if stop else 0
         return Block(rows, careful.bad), used, stop
 
+    def _read_clean(self, data: bytes, number: int, final: bool) -> tuple[Block, int, int] | None:
+        """What `parse` gives, fast, where all lines are plainly right; None where one may not be."""
+        used = len(data) if final else data.rfind(b"\n") + 1
+        if len(self.header) == 1 or data.find(b'"', 0, used) >= 0:
+            return None
+        if b"\r" in data and data.count(b"\r", 0, used) != data.count(b"\r\n", 0, used):
+            return None
+        lines = data.count(b"\n", 0, used)
+        lines += used > 0 and data[used - 1] != _NEWLINE
+        if not lines:
+            return Block(self._no_rows().with_columns(pl.lit(0).alias(LINE)), []), used, 0
+        try:
+            rows = self._read_csv(data, used, check_utf8=True)
+        except pa.ArrowInvalid:
+            return None
+        if rows.height != lines:
+            return None
+        numbers = pl.int_range(number, number + lines, dtype=pl.Int64, eager=True)
+        return Block(rows.with_columns(numbers.alias(LINE)), []), used, lines
+
     def _read_plainly(self, data: bytes, lines: _Lines, plain: np.ndarray) -> pl.DataFrame:
         if not plain.size:
-            return pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String))
+            return self._no_rows()
         runs = np.split(plain, np.flatnonzero(np.diff(plain) != 1) + 1)
         text = b"".join(data[lines.start[run[0]] : lines.next[run[-1]]] for run in runs)
+        rows = self._read_csv(text, len(text), check_utf8=False)
+        if rows.height != plain.size:
+            raise RuntimeError(f"expected {plain.size} rows of plain lines, pyarrow read {rows.height}")
+        return rows
+
+    def _no_rows(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=dict.fromkeys(self.columns, pl.String))
+
+    def _read_csv(self, text: bytes, size: int, check_utf8: bool) -> pl.DataFrame:
+        """The wanted columns of the first `size` bytes of plain lines, as strings."""
         table = pyarrow.csv.read_csv(
-            pa.py_buffer(text),
+            pa.py_buffer(text).slice(0, size),
             read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, column_names=_unique(self.header), block_size=len(text) + 1
+                use_threads=False, column_names=_unique(self.header), block_size=size + 1
             ),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=False),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(self.columns, pa.large_string()),
                 include_columns=list(self.columns),
                 strings_can_be_null=False,
-                check_utf8=False,
+                check_utf8=check_utf8,
             ),
         )
-        if table.num_rows != plain.size:
-            raise RuntimeError(f"expected {plain.size} rows of plain lines, pyarrow read {table.num_rows}")
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         return frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,15 @@ from rmtl_tf.data.sessions import (
     session_key,
     window_offsets,
 )
+from rmtl_tf.data.shuffle import partition_numbers
+from rmtl_tf.data.spans import SPAN_SIZE
 from rmtl_tf.errors import UserError
 from rmtl_tf.schema import DataSchema, Feature
 
-_BATCH = 4096  # windows encoded at a time
+_BATCH = 1 << 16  # windows encoded at a time
+# Of raw CSV: a worker holds the events of one partition, some ten times as much.
+_SHARD_BYTES = 12 << 20
+_FEWEST_SHARDS = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Plan:
         paths: where they are, in the same order.
         block_size: bytes read at a time; the result does not depend on it.
         side: folder with the tables that the data set's reader prepared.
+        size: about how many bytes the files are as plain CSV.
+        span_size: bytes of a plain file that one worker parses; the result does not depend on it.
     """
 
     names: tuple[str, ...]
@@ -51,6 +58,13 @@ class Plan:
     schema: DataSchema
     block_size: int
     side: str = ""
+    size: int = 0
+    span_size: int = SPAN_SIZE
+
+    @property
+    def shards(self) -> int:
+        """The number of partitions, each a file in every split: as configured, or by the size of the logs."""
+        return self.config.shards or max(_FEWEST_SHARDS, math.ceil(self.size / _SHARD_BYTES))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -91,19 +105,9 @@ class Plan:
         assert self.columns
 
 
-def partition_events(events: pl.DataFrame, plan: Plan) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Splits events by session key into (partition, events), the same partition for a key everywhere.
-
-    The partition is CRC-32 of the key's UTF-8 bytes modulo `shards`: unlike polars' hash it will not change
-    with a version.
-    """
-    key = session_key(plan.schema, plan.config.session)
-    keys = events[key].unique()
-    numbers = [zlib.crc32(value.encode()) % plan.config.shards for value in keys.to_list()]
-    table = pl.DataFrame({key: keys, "#partition": pl.Series(numbers, dtype=pl.Int64)})
-    joined = events.join(table, on=key, how="left", maintain_order="left")
-    for (number,), frame in joined.partition_by("#partition", as_dict=True, include_key=False).items():
-        yield number, frame
+def partition_of(events: pl.DataFrame, plan: Plan) -> np.ndarray:
+    """The partition of each event, int64 [N]: the same for a session key everywhere."""
+    return partition_numbers(events[session_key(plan.schema, plan.config.session)], plan.shards)
 
 
 def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -118,7 +122,10 @@ def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Dat
     again = ~events.select(pl.struct(values).is_first_distinct() | (not reader.drop_repeated)).to_series()
     duplicates = _rows(events.filter(again), "duplicate row", "")
     events = assign_sessions(events.filter(~again), schema, config.session)
-    other = other_users(events, schema)
+    if config.session.by == "column":
+        other = other_users(events, schema)
+    else:  # sessions made by gap are of one user
+        other = pl.repeat(False, events.height, dtype=pl.Boolean, eager=True)
     user = schema.user if schema.user in events.columns else None
     strangers = _rows(events.filter(other), "second user in a session", user or "")
     records, excluded = reader.to_records(events.filter(~other), schema, Path(plan.side))
@@ -153,10 +160,11 @@ def _batches(
     context = [SESSION, LOOKAHEAD, *(feature.name for feature in single if feature.context)]
     steps = [feature.name for feature in single if not feature.context]
     steps += [schema.timestamp, *schema.labels, *_label_times(windows, schema), *feedback]
+    windows = windows.select({*context, *steps, *(feature.name for feature in several)})
     for first in range(0, offsets.size - 1, _BATCH):
         part = offsets[first : first + _BATCH + 1]
         rows = windows.slice(int(part[0]), int(part[-1] - part[0]))
-        begins = rows[(part[:-1] - part[0]).tolist()]
+        begins = rows[part[:-1] - part[0]]
         one = np.arange(part.size, dtype=np.int64)
         lists = {name: _lists(begins[name], one) for name in context}
         lists |= {name: _lists(rows[name], part - part[0]) for name in steps}

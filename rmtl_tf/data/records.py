@@ -1,28 +1,30 @@
 """Session Examples on disk: Arrow record batches to sharded TFRecord files and back.
 
-A column of a batch is a list per session window: bytes, int64 or float32. tfx-bsl turns columns into
-serialized `tf.train.Example`s. Left alone it writes the features of an Example in the order of a hash
-map that differs from process to process; here each feature is encoded alone and the pieces are joined in
-name order, so equal batches give equal bytes.
+A column of a batch is a list per session window: bytes, int64 or float32. `example_proto` turns columns into
+serialized `tf.train.Example`s and `example_columns` turns them back; tfx-bsl reads Examples of other forms.
 """
 
 from __future__ import annotations
 
-import itertools
-import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 
+from rmtl_tf.data.example_columns import columns
+from rmtl_tf.data.example_proto import serialize
+from rmtl_tf.data.segments import windows
 from rmtl_tf.errors import UserError
 
 FeatureType = Literal["bytes", "int", "float"]
 
+_CHECKSUM_BYTES = 4
+_READ_BYTES = 16 << 20
 _ARROW: dict[str, pa.DataType] = {"bytes": pa.large_binary(), "int": pa.int64(), "float": pa.float32()}
 
 
@@ -37,18 +39,9 @@ def encode_examples(batch: pa.RecordBatch) -> list[bytes]:
     A null list gives a feature without values. Features stand in name order: the bytes depend on nothing
     but the values.
     """
-    from tfx_bsl.coders import example_coder
-
-    if batch.num_columns == 0:
-        raise ValueError("encode_examples: expected at least one column, received none")
-    encoder = example_coder.RecordBatchToExamplesEncoder()
-    # An Example of one feature, or of none, as tfx-bsl writes it: 0x0a, length as a varint, `Features`.
-    columns = (encoder.encode(batch.select([name])) for name in sorted(batch.schema.names))
-    entries = [
-        [data[2:] if data[1] < 0x80 else data[_header_size(data) :] for data in column] for column in columns
-    ]
-    bodies = map(b"".join, zip(*entries, strict=True))
-    return [b"\x0a" + _varint(len(body)) + body for body in bodies]
+    out, bounds = serialize(batch)
+    data = out.tobytes()
+    return [data[begin:end] for begin, end in bounds.tolist()]
 
 
 def write_record_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
@@ -61,14 +54,22 @@ def write_record_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     written = 0
     with path.open("wb") as stream:
         for batch in batches:
-            examples = encode_examples(batch)
-            stream.write(b"".join(itertools.chain.from_iterable(map(_frame, examples))))
-            written += len(examples)
+            stream.write(_framed(batch).data)
+            written += len(batch)
     return written
 
 
+def _framed(batch: pa.RecordBatch) -> np.ndarray:
+    """TFRecords of all rows: length and its masked CRC-32C, the Example, its masked CRC-32C."""
+    out, bounds = serialize(batch, before=_length, after=_CHECKSUM_BYTES)
+    data = out.tobytes()
+    checksums = np.array([google_crc32c.value(data[begin:end]) for begin, end in bounds.tolist()], np.uint64)
+    windows(out, _CHECKSUM_BYTES)[bounds[:, 1]] = _masked(checksums).astype("<u4").view("V4")
+    return out
+
+
 def read_record_batches(
-    split_dir: Path, schema_features: Mapping[str, FeatureType], batch_size: int = 4096
+    split_dir: Path, schema_features: Mapping[str, FeatureType], batch_size: int = 1 << 16
 ) -> Iterator[pa.RecordBatch]:
     """Reads the session Examples of one split, shard after shard in file order.
 
@@ -84,21 +85,30 @@ def read_record_batches(
     Raises:
         UserError: the directory holds no such file, or a file is damaged.
     """
-    from tensorflow_metadata.proto.v0 import schema_pb2
-    from tfx_bsl.coders import example_coder
-
     paths = sorted(split_dir.glob("data-*.tfrecord"))
     if not paths:
         raise UserError(
             f"{split_dir}: expected session Examples (data-*.tfrecord), found none. Rerun ExampleGen."
         )
-    proto = schema_pb2.Schema()
-    for name, kind in schema_features.items():
-        proto.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind.upper()))
-    decoder = example_coder.ExamplesToRecordBatchDecoder(proto.SerializeToString())
-    examples = itertools.chain.from_iterable(map(read_examples, paths))
-    while chunk := list(itertools.islice(examples, batch_size)):
-        yield decoder.DecodeBatch(chunk)
+    for path in paths:
+        yield from read_shard(path, schema_features, batch_size)
+
+
+def read_shard(
+    path: Path, schema_features: Mapping[str, FeatureType], batch_size: int = 1 << 16
+) -> Iterator[pa.RecordBatch]:
+    """Reads one file as `read_record_batches` reads all of a split; a batch is of some 16 MB at most.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    decoder = None
+    for data, bounds in _frames(path, batch_size):
+        batch = columns(data, bounds, schema_features)
+        if batch is None:
+            decoder = decoder or _decoder(schema_features)
+            batch = decoder.DecodeBatch([data[begin:end].tobytes() for begin, end in bounds.tolist()])
+        yield batch
 
 
 def read_examples(path: Path) -> Iterator[bytes]:
@@ -107,17 +117,25 @@ def read_examples(path: Path) -> Iterator[bytes]:
     Raises:
         UserError: the file is cut short or a checksum does not fit; the message gives the byte.
     """
-    with path.open("rb") as stream:
-        if stream.seek(0, 2) == 0:
-            return
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield from _records(data, path)
+    for data, bounds in _frames(path, 4096):
+        for begin, end in bounds.tolist():
+            yield data[begin:end].tobytes()
 
 
-def batch_of(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+def _decoder(types: Mapping[str, FeatureType]) -> Any:
+    from tensorflow_metadata.proto.v0 import schema_pb2
+    from tfx_bsl.coders import example_coder
+
+    proto = schema_pb2.Schema()
+    for name, kind in types.items():
+        proto.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind.upper()))
+    return example_coder.ExamplesToRecordBatchDecoder(proto.SerializeToString())
+
+
+def batch_of(lists: Mapping[str, pa.Array]) -> pa.RecordBatch:
     """A record batch with the lists that the encoder takes: large_list of large_binary, int64, float32."""
     arrays = {}
-    for name, column in columns.items():
+    for name, column in lists.items():
         if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
             raise TypeError(f"column {name!r}: expected lists, received {column.type}")
         arrays[name] = column.cast(pa.large_list(_value_type(column.type.value_type)))
@@ -130,18 +148,39 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return _ARROW["float"] if pa.types.is_floating(kind) else _ARROW["bytes"]
 
 
-def _records(data: mmap.mmap, path: Path) -> Iterator[bytes]:
-    position, size = 0, len(data)
-    while position < size:
-        header = data[position : position + 12]
-        if len(header) < 12 or header[8:] != _checksum(header[:8]):
-            raise _damaged(path, position)
-        end = position + 12 + int(struct.unpack("<Q", header[:8])[0])
-        example = data[position + 12 : end]
-        if data[end : end + 4] != _checksum(example):
-            raise _damaged(path, position)
-        yield example
-        position = end + 4
+def _frames(path: Path, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Consecutive records of a TFRecord file: their bytes, and the bounds [B, 2] of the Examples in them."""
+    with path.open("rb") as stream:
+        position = 0
+        while data := stream.read(_READ_BYTES):
+            bounds, used = _complete_records(data, path, position)
+            while not bounds:
+                more = stream.read(_READ_BYTES)
+                if not more:
+                    raise _damaged(path, position)
+                data += more
+                bounds, used = _complete_records(data, path, position)
+            stream.seek(position + used)
+            for first in range(0, len(bounds), most):
+                yield np.frombuffer(data, np.uint8), np.array(bounds[first : first + most], np.int64)
+            position += used
+
+
+def _complete_records(data: bytes, path: Path, position: int) -> tuple[list[tuple[int, int]], int]:
+    """Bounds of the Examples whose records end in `data`, and bytes used; `data` begins at `position`."""
+    bounds, at, size = [], 0, len(data)
+    while at + 12 <= size:
+        length = int.from_bytes(data[at : at + 8], "little")
+        if data[at : at + 12] != _length(length):
+            raise _damaged(path, position + at)
+        begin, end = at + 12, at + 12 + length
+        if end + _CHECKSUM_BYTES > size:
+            break
+        if data[end : end + _CHECKSUM_BYTES] != _checksum(data[begin:end]):
+            raise _damaged(path, position + at)
+        bounds.append((begin, end))
+        at = end + _CHECKSUM_BYTES
+    return bounds, at
 
 
 def _damaged(path: Path, position: int) -> UserError:
@@ -151,35 +190,16 @@ def _damaged(path: Path, position: int) -> UserError:
     )
 
 
-def _frame(example: bytes) -> tuple[bytes, bytes, bytes]:
-    """The TFRecord around one Example: length and its masked CRC-32C, the bytes, their masked CRC-32C."""
-    return _length(len(example)), example, _checksum(example)
-
-
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 14)
 def _length(size: int) -> bytes:
     data = struct.pack("<Q", size)
     return data + _checksum(data)
 
 
 def _checksum(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    return masked.to_bytes(4, "little")
+    return _masked(google_crc32c.value(data)).to_bytes(4, "little")
 
 
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)
-
-
-def _header_size(data: bytes) -> int:
-    """Bytes before `Features` in a serialized Example: the tag and a varint."""
-    size = 1
-    while data[size] > 0x7F:
-        size += 1
-    return size + 1
+def _masked(crc: Any) -> Any:
+    """The form in which TFRecords hold a CRC-32C: an int, or uint64 [N]."""
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

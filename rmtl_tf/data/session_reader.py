@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,13 @@ import pyarrow as pa
 
 from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.multivalued import lengths_name
-from rmtl_tf.data.records import FeatureType, read_examples
+from rmtl_tf.data.records import FeatureType, read_shard
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import Column
 from rmtl_tf.schema import DataSchema
 
 SESSION_ID = "session_id"
 LOOKAHEAD = "lookahead"
-
-_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -81,10 +78,9 @@ class SessionReader:
             UserError: the file is damaged, or a list has not one value per record (per window for a context
                 feature), or not as many as its lengths say.
         """
-        decoder = _decoder({SESSION_ID: "bytes", LOOKAHEAD: "int", **self._types, **self._lengths})
-        examples = read_examples(Path(path))
-        while chunk := list(itertools.islice(examples, _BATCH)):
-            yield self._flatten(decoder.DecodeBatch(chunk), path)
+        types = {SESSION_ID: "bytes", LOOKAHEAD: "int", **self._types, **self._lengths}
+        for batch in read_shard(Path(path), types):
+            yield self._flatten(batch, path)
 
     def _flatten(self, batch: pa.RecordBatch, path: str | Path) -> Records:
         windows = np.ones(len(batch), np.int64)
@@ -107,16 +103,6 @@ class SessionReader:
             steps=steps,
             columns=columns,
         )
-
-
-def _decoder(types: Mapping[str, FeatureType]):
-    from tensorflow_metadata.proto.v0 import schema_pb2
-    from tfx_bsl.coders import example_coder
-
-    proto = schema_pb2.Schema()
-    for name, kind in types.items():
-        proto.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind.upper()))
-    return example_coder.ExamplesToRecordBatchDecoder(proto.SerializeToString())
 
 
 def _lengths(batch: pa.RecordBatch, name: str) -> np.ndarray:

@@ -34,7 +34,7 @@ def assign_sessions(events: pl.DataFrame, schema: DataSchema, config: SessionCon
     time, user = pl.col(schema.timestamp), pl.col(key)
     events = events.sort(key, schema.timestamp, FILE, LINE)
     begins = (user != user.shift()).fill_null(True) | (time - time.shift() > config.gap_minutes * 60)
-    start = time.first().over(begins.cum_sum())
+    start = pl.when(begins).then(time).forward_fill()
     return events.with_columns((user + "-" + start.cast(pl.String)).alias(SESSION)).sort(FILE, LINE)
 
 
@@ -46,12 +46,17 @@ def order_records(records: pl.DataFrame, schema: DataSchema) -> pl.DataFrame:
     """
     records = records.with_columns(pl.col(schema.timestamp).min().over(SESSION).alias(START))
     records = records.sort(START, SESSION, schema.timestamp, FILE, LINE)
-    return records.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over(SESSION).alias(STEP))
+    row = pl.int_range(pl.len(), dtype=pl.Int64)
+    begins = (pl.col(SESSION) != pl.col(SESSION).shift()).fill_null(True)
+    return records.with_columns((row - pl.when(begins).then(row).forward_fill()).alias(STEP))
 
 
 def fill_context(records: pl.DataFrame, schema: DataSchema) -> pl.DataFrame:
-    """Gives every record of a session its first non-missing value of each context feature."""
-    context = [feature.name for feature in schema.inputs if feature.context]
+    """Gives every record of a session its first non-missing value of each context feature.
+
+    The user of a session is one and never missing.
+    """
+    context = [feature.name for feature in schema.inputs if feature.context and feature.name != schema.user]
     return records.with_columns(pl.col(name).drop_nulls().first().over(SESSION) for name in context)
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 
 from rmtl_tf.data import histogram
-from rmtl_tf.data.datasets.base import SESSION
 from rmtl_tf.data.multivalued import split_values
 from rmtl_tf.data.sessions import STEP
 from rmtl_tf.data.splits import SPLITS
@@ -54,7 +53,8 @@ def tabulate(
         feedback: names of the feedback columns.
     """
     strings = [f for f in schema.inputs if f.kind == "categorical"]
-    lengths = records.group_by(SPLIT, SESSION).agg((pl.col(STEP).max() + 1).alias(_LENGTHS))
+    last = pl.col(STEP).shift(-1, fill_value=0) == 0
+    lengths = records.filter(last).select(SPLIT, (pl.col(STEP) + 1).alias(_LENGTHS))
     counts = [_count(_single_values(records, feature), feature.name, feature.name) for feature in strings]
     counts += [_count(records, label, label) for label in schema.labels]
     counts.append(_count(lengths, _LENGTHS, _LENGTHS))

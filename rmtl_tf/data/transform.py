@@ -1,32 +1,121 @@
 """Fitting and applying the transform graph with Beam, one element per shard; Arrow and numpy do the work.
 
-Examples hold session windows; both steps see them as flat columns of records. A batch is a thousand windows,
-so memory does not grow with a shard.
+Examples hold session windows; both steps see them as flat columns of records, some megabytes at a time. How
+often each value occurs is counted by shard; the counts of a value meet by its checksum, and only those that
+make it into a vocabulary go on: so memory does not grow with the logs, nor with their rare values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.typehints import no_annotations
 
 from rmtl_tf.config import TransformConfig
-from rmtl_tf.data.analyzers import Analysis, Plan, fit, plan
+from rmtl_tf.data import beam_options, shuffle
+from rmtl_tf.data.analyzers import Analysis, Plan, fit, frequent, plan
 from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import write_record_batches
 from rmtl_tf.data.session_reader import LOOKAHEAD, SESSION_ID, Records, SessionReader
+from rmtl_tf.data.shuffle import Piece
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import GraphApplier
-from rmtl_tf.features.graph import TransformGraph
+from rmtl_tf.features.graph import GRAPH_FILE, TransformGraph
 from rmtl_tf.schema import DataSchema
 
+_COUNTS_BYTES = 64 << 20  # of Examples for each part of the counts
 
-class _Analyze(beam.CombineFn):
-    """Joins records of any shards in any order to one `Analysis`."""
+
+def analyze(
+    split: Path,
+    schema: DataSchema,
+    feedback: Sequence[str],
+    config: TransformConfig,
+    directory: Path,
+    options: Sequence[str] = (),
+) -> TransformGraph:
+    """Fits the transform graph on the raw Examples of one split and saves it in `directory`.
+
+    Every record counts once: the look-ahead record of a window is left to the window it begins.
+
+    Args:
+        feedback: the feedback columns the Examples have.
+        options: Beam's, as `KEY=VALUE`.
+    """
+    shards, columns = _shards(split), plan(schema, feedback)
+    size = sum(path.stat().st_size for path in shards)
+    parts = 1 + size // _COUNTS_BYTES
+    paths = [(number, str(path.resolve())) for number, path in enumerate(shards)]
+    target = str(directory.resolve())
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".work-") as local:
+        work = beam_options.work_folder(options, str(Path(local).resolve()))
+        try:
+            with beam_options.pipeline(options, size) as pipeline:
+                analyzed = (
+                    pipeline
+                    | "Shards" >> beam.Create(paths)
+                    | "Spread" >> beam.Reshuffle()
+                    | "Analyze"
+                    >> beam.FlatMap(_analyze, SessionReader(schema, feedback), columns, parts, work)
+                    .with_output_types(Any)
+                    .with_outputs("counts", main="analyses")
+                )
+                values = (
+                    analyzed.counts
+                    | "Counts of a value" >> beam.GroupByKey()
+                    | "Frequent" >> beam.Map(_frequent, config).with_output_types(Any)
+                )
+                _ = (
+                    analyzed.analyses
+                    | "All" >> beam.CombineGlobally(_Merge(columns))
+                    | "Save" >> beam.Map(_save, beam.pvalue.AsList(values), schema, config, target)
+                )
+        finally:
+            shuffle.remove(work)
+    return TransformGraph.load(directory)
+
+
+@no_annotations
+def _analyze(
+    shard: tuple[int, str], reader: SessionReader, columns: Plan, parts: int, work: str
+) -> Iterator[Any]:
+    """A shard -> its analysis without counts of values; tagged: (part, piece) of these."""
+    number, path = shard
+    analysis = Analysis(columns)
+    for records in reader.read(path):
+        analysis.add(records.without_lookahead())
+    counts = analysis.take_values()
+    place = shuffle.partition_numbers(counts["value"], parts)
+    for part, piece in shuffle.spill(counts, place, f"{work}/counts-{number}.arrow", (number,)):
+        yield beam.pvalue.TaggedOutput("counts", (part, piece))
+    yield analysis
+
+
+@no_annotations
+def _frequent(group: tuple[int, Iterable[Piece]], config: TransformConfig) -> bytes:
+    """Of the values of one part those that can be in a vocabulary, with their counts."""
+    return shuffle.pack(frequent(shuffle.gather(group[1]), config))
+
+
+@no_annotations
+def _save(
+    analysis: Analysis, values: list[bytes], schema: DataSchema, config: TransformConfig, directory: str
+) -> None:
+    for counts in values:
+        analysis.add_values(shuffle.unpack(counts))
+    fit(analysis, schema, config).save(directory)
+
+
+class _Merge(beam.CombineFn):
+    """Joins the analyses of shards in any order."""
 
     def __init__(self, columns: Plan) -> None:
         self._plan = columns
@@ -34,11 +123,11 @@ class _Analyze(beam.CombineFn):
     def create_accumulator(self) -> Analysis:
         return Analysis(self._plan)
 
-    def add_input(self, accumulator: Analysis, element: Records) -> Analysis:
-        accumulator.add(element.without_lookahead())
+    def add_input(self, accumulator: Analysis, element: Analysis) -> Analysis:
+        accumulator.merge(element)
         return accumulator
 
-    def merge_accumulators(self, accumulators) -> Analysis:
+    def merge_accumulators(self, accumulators: Iterable[Analysis]) -> Analysis:
         merged = Analysis(self._plan)
         for accumulator in accumulators:
             merged.merge(accumulator)
@@ -48,65 +137,44 @@ class _Analyze(beam.CombineFn):
         return accumulator
 
 
-def analyze(
-    split: Path, schema: DataSchema, feedback: Sequence[str], config: TransformConfig, directory: Path
-) -> TransformGraph:
-    """Fits the transform graph on the raw Examples of one split and saves it in `directory`.
-
-    Every record counts once: the look-ahead record of a window is left to the window it begins.
+def transform(
+    splits: Mapping[Path, Path],
+    schema: DataSchema,
+    feedback: Sequence[str],
+    graph: Path,
+    options: Sequence[str] = (),
+) -> None:
+    """Writes the transformed Examples of each split, {raw directory: new directory}, under the same names.
 
     Args:
-        feedback: the feedback columns the Examples have.
+        graph: directory of the saved transform graph.
+        options: Beam's, as `KEY=VALUE`.
     """
-    reader = SessionReader(schema, feedback)
-
-    def save(analysis: Analysis) -> None:
-        fit(analysis, schema, config).save(directory)
-
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        (
-            pipeline
-            | "Shards" >> beam.Create([str(path) for path in _shards(split)])
-            | "Read" >> beam.FlatMap(reader.read)
-            | "Analyze" >> beam.CombineGlobally(_Analyze(plan(schema, feedback)))
-            | "Save" >> beam.Map(save)
-        )
-    return TransformGraph.load(directory)
-
-
-def transform(
-    splits: Mapping[Path, Path], schema: DataSchema, feedback: Sequence[str], graph: TransformGraph
-) -> None:
-    """Writes the transformed Examples of each split, {raw directory: new directory}, under the same names."""
-    reader = SessionReader(schema, feedback)
-    shards = [
-        (str(path), str(target / path.name)) for split, target in splits.items() for path in _shards(split)
-    ]
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        (
+    pairs = [(path, target / path.name) for split, target in splits.items() for path in _shards(split)]
+    shards = [(str(path.resolve()), str(target.resolve())) for path, target in pairs]
+    with beam_options.pipeline(options, sum(path.stat().st_size for path, _ in pairs)) as pipeline:
+        _ = (
             pipeline
             | "Shards" >> beam.Create(shards)
-            | "Transform" >> beam.ParDo(_TransformShard(reader, graph))
+            | "Spread" >> beam.Reshuffle()
+            | "Transform" >> beam.Map(_transform, SessionReader(schema, feedback), str(graph.resolve()))
         )
 
 
-class _TransformShard(beam.DoFn):
+@no_annotations
+def _transform(shard: tuple[str, str], reader: SessionReader, directory: str) -> int:
     """(raw file, transformed file) -> number of Examples written."""
+    source, target = shard
+    graph, applier = _load(directory, (Path(directory) / GRAPH_FILE).stat().st_mtime_ns)
+    batches = (_examples(records, applier(records.columns), graph) for records in reader.read(source))
+    return write_record_batches(Path(target), batches)
 
-    def __init__(self, reader: SessionReader, graph: TransformGraph) -> None:
-        self._reader = reader
-        self._graph = graph
 
-    def setup(self) -> None:
-        self._applier = GraphApplier(self._graph)
-
-    def process(self, element: tuple[str, str]) -> Iterator[int]:
-        source, target = element
-        batches = (
-            _examples(records, self._applier(records.columns), self._graph)
-            for records in self._reader.read(source)
-        )
-        yield write_record_batches(Path(target), batches)
+@lru_cache(maxsize=1)
+def _load(directory: str, written: int) -> tuple[TransformGraph, GraphApplier]:
+    """The graph, which was written at this time, once for all workers of a process."""
+    graph = TransformGraph.load(directory)
+    return graph, GraphApplier(graph)
 
 
 def _examples(records: Records, inputs: Mapping[str, np.ndarray], graph: TransformGraph) -> pa.RecordBatch:

@@ -65,6 +65,19 @@ def test_what_other_steps_read_is_no_parameter_of_it():
     assert ExampleGenParameters.of(_data(shards=7)) != small
 
 
+def test_beams_options_reach_it_but_are_no_part_of_its_key():
+    plain, elsewhere = (example_gen(_data(), LOGS, beam) for beam in ([], ["runner=FlinkRunner"]))
+    assert elsewhere.parameters.beam == ("runner=FlinkRunner",)
+    assert elsewhere.parameters.model_dump(mode="json") == plain.parameters.model_dump(mode="json")
+
+
+def test_it_works_on_the_runner_that_its_options_name(tmp_path):
+    logs = _write_logs(tmp_path / "logs")
+    outputs = _outputs(tmp_path / "a")
+    with pytest.raises(UserError, match='Beam has no option "runer"'):
+        ExampleGen.execute({"logs": logs}, outputs, ExampleGenParameters.of(_data(), ["runer=FlinkRunner"]))
+
+
 def test_it_reads_a_folder_and_an_input_alike(tmp_path):
     logs = _write_logs(tmp_path / "logs")
     from_files, from_input = _outputs(tmp_path / "a"), _outputs(tmp_path / "b")

@@ -1,4 +1,4 @@
-"""Any CSV that already holds one record a row: its columns are the schema's features."""
+"""Any CSV or Parquet that already holds one record a row: its columns are the schema's features."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class Table(Reader):
         return events, no_exclusions(events)
 
 
-ANY_TABLE = Table(("*.csv", "*.csv.gz"))
+ANY_TABLE = Table(("*.csv", "*.csv.gz", "*.parquet"))
 SIMULATED = Table(("events.csv",))

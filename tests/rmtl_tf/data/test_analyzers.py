@@ -7,13 +7,14 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtl_tf.config import TransformConfig
-from rmtl_tf.data.analyzers import Analysis, Counts, Moments, fit, plan
+from rmtl_tf.data.analyzers import Analysis, Counts, Moments, fit, frequent, plan
 from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart
 from rmtl_tf.schema import DataSchema, Feature, Task
 
@@ -221,3 +222,35 @@ def test_nothing_to_analyse_gives_empty_vocabularies_and_neutral_numbers():
     graph = fit(analysis_of(), SCHEMA, TransformConfig())
     assert graph.features[0] == Categorical("user", (), is_id=True)
     assert graph.features[1] == Numeric("price", 0.0, 1.0, log=True)
+
+
+@pytest.mark.parametrize("config", [TransformConfig(min_count=3), TransformConfig(min_count=1, top_k=7)])
+def test_values_counted_in_parts_give_the_vocabulary_of_the_whole(config):
+    """Counts leave the analysis of each shard, meet by value, and only frequent ones come back."""
+    shards = [columns(400, seed) for seed in range(3)]
+    whole = fit(analysis_of(*shards), SCHEMA, config)
+    analyses = [analysis_of(shard) for shard in shards]
+    counts = pl.concat(analysis.take_values() for analysis in analyses)
+    assert sum(counts.filter(pl.col("feature") == "user")["count"]) == 1200
+    merged = Analysis(plan(SCHEMA, FEEDBACK))
+    for analysis in analyses:
+        merged.merge(analysis)
+    assert merged.values["user"].table().num_rows == 0
+    odd = pl.col("value").bin.size() % 2 == 1
+    for one in (counts.filter(odd), counts.filter(~odd)):
+        merged.add_values(frequent(one, config))
+    assert fit(merged, SCHEMA, config) == whole
+
+
+def test_rare_values_missing_ones_and_those_beyond_the_top_do_not_go_on():
+    values = pl.DataFrame(
+        {
+            "feature": ["f"] * 5 + ["g"] * 2,
+            "value": [b"a", b"b", b"a", b"", b"c", b"a", b"z"],
+            "count": [1, 5, 2, 9, 3, 1, 4],
+        }
+    )
+    kept = frequent(values, TransformConfig(min_count=3)).sort("feature", "value")
+    assert kept.rows() == [("f", b"a", 3), ("f", b"b", 5), ("f", b"c", 3), ("g", b"z", 4)]
+    kept = frequent(values, TransformConfig(min_count=1, top_k=2)).sort("feature", "value")
+    assert kept.rows() == [("f", b"a", 3), ("f", b"b", 5), ("g", b"a", 1), ("g", b"z", 4)]

@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from rmtl_tf.config import DataConfig
@@ -64,11 +65,15 @@ def _write(path: Path, lines: list[str], header: str = HEADER) -> None:
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
-def _ingest(source: Path, out: Path, schema: DataSchema = SCHEMA, block_size: int = 1 << 20, **data) -> dict:
+def _ingest(
+    source: Path, out: Path, schema: DataSchema = SCHEMA, block_size: int = 1 << 20, how=None, **data
+) -> dict:
+    """Runs `ingest`, with the options `how` for the way it is done."""
     for name in ("examples", "statistics"):
         (out / name).mkdir(parents=True)
     config = DataConfig.model_validate({"dataset": "table", **data})
-    return ingest(source, out / "examples", out / "statistics", config, schema, block_size=block_size)
+    how = how or {}
+    return ingest(source, out / "examples", out / "statistics", config, schema, block_size=block_size, **how)
 
 
 def _examples(out: Path, split: str, features: dict[str, str] = FEATURES) -> list[dict]:
@@ -155,6 +160,45 @@ def test_block_size_does_not_change_a_byte(good, tmp_path):
     out, _ = good
     _ingest(out.parent / "logs", tmp_path / "out", block_size=100)
     assert digest_tree(tmp_path / "out") == digest_tree(out)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_neither_workers_nor_parts_of_files_change_a_byte(good, tmp_path, workers):
+    out, _ = good
+    options = [f"direct_num_workers={workers}", "direct_running_mode=multi_threading"]
+    _ingest(out.parent / "logs", tmp_path / "out", how={"span_size": 900, "options": options})
+    assert digest_tree(tmp_path / "out") == digest_tree(out)
+
+
+def test_parquet_gives_the_examples_that_csv_gives(good, tmp_path):
+    """Typed columns; an id that is a number in one file is the same text in the other."""
+    out, _ = good
+    frame = pl.read_csv(out.parent / "logs" / "events.csv")
+    (tmp_path / "logs").mkdir()
+    frame[:70].write_parquet(tmp_path / "logs" / "a.parquet", row_group_size=25)
+    times = pl.from_epoch(pl.col("time"), time_unit="s")
+    frame[70:].with_columns(times, pl.col("click") == 1).write_parquet(tmp_path / "logs" / "b.parquet")
+    report = _ingest(tmp_path / "logs", tmp_path / "out")
+    assert digest_tree(tmp_path / "out" / "examples") == digest_tree(out / "examples")
+    assert [file["rows"] for file in report["files"].values()] == [70, 50]
+
+
+def test_a_bad_row_of_parquet_is_quarantined_with_its_number(good, tmp_path):
+    out, _ = good
+    frame = pl.read_csv(out.parent / "logs" / "events.csv")
+    price = pl.when(pl.int_range(pl.len()) == 40).then(-2.5).otherwise("price")
+    (tmp_path / "logs").mkdir()
+    frame.with_columns(price.alias("price")).write_parquet(tmp_path / "logs" / "a.parquet", row_group_size=25)
+    _ingest(tmp_path / "logs", tmp_path / "out")
+    assert _quarantine(tmp_path / "out") == [
+        {
+            "file": "a.parquet",
+            "line": "41",
+            "reason": "number out of range",
+            "column": "price",
+            "value": "-2.5",
+        }
+    ]
 
 
 def test_where_rows_stand_does_not_change_the_examples(good, tmp_path):

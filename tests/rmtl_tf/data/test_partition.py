@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from rmtl_tf.config import DataConfig
+from rmtl_tf.data import partition
 from rmtl_tf.data.datasets.base import FILE, LINE, SESSION
-from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_events
+from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_of
 from rmtl_tf.errors import UserError
 from rmtl_tf.schema import DataSchema, Feature, Task
 
@@ -46,19 +47,22 @@ def _events(*rows: tuple) -> pl.DataFrame:
 
 def test_a_key_always_goes_to_the_partition_its_checksum_names():
     events = _events(*((0, n + 2, f"visit é{n % 20}", "u", "a", n + 1, None, 0) for n in range(60)))
-    seen = {}
-    for number, frame in partition_events(events, _plan()):
-        assert frame.columns == events.columns
-        for visit in frame["visit"]:
-            assert number == zlib.crc32(visit.encode()) % 3
-            seen[visit] = seen.get(visit, 0) + 1
-    assert seen == {f"visit é{n}": 3 for n in range(20)}
+    expected = [zlib.crc32(f"visit é{n % 20}".encode()) % 3 for n in range(60)]
+    assert partition_of(events, _plan()).tolist() == expected
 
 
 def test_by_gap_the_key_is_the_user():
     events = _events((0, 2, "v1", "u", "a", 1, None, 0), (0, 3, "v2", "u", "a", 2, None, 0))
-    ((number, frame),) = partition_events(events, _plan(session={"by": "gap"}))
-    assert (number, frame.height) == (zlib.crc32(b"u") % 3, 2)
+    assert partition_of(events, _plan(session={"by": "gap"})).tolist() == [zlib.crc32(b"u") % 3] * 2
+
+
+def test_there_are_as_many_partitions_as_asked_for_or_as_the_size_of_the_logs_needs():
+    assert _plan(shards=7).shards == 7
+    assert [replace(_plan(shards=None), size=size).shards for size in (0, 40 << 20, 1200 << 20)] == [
+        4,
+        4,
+        100,
+    ]
 
 
 def test_of_equal_rows_the_first_by_file_and_line_stays():
@@ -140,7 +144,8 @@ def test_feedback_of_a_window_knows_the_windows_before_it():
     ]
 
 
-def test_many_windows_come_in_batches_that_join_to_the_whole():
+def test_many_windows_come_in_batches_that_join_to_the_whole(monkeypatch):
+    monkeypatch.setattr(partition, "_BATCH", 4096)
     events = _events(*((0, n + 2, f"v{n:05d}", "u", f"i{n}", n + 1, None, 1) for n in range(9000)))
     plan = _plan()
     windows, batches = example_batches(make_records(events, plan)[0], plan)

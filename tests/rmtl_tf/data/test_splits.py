@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmtl_tf.data.splits import SPLITS, check_splits, split_dir, split_of, split_times
+from rmtl_tf.data.splits import (
+    SPLITS,
+    check_splits,
+    exact_times,
+    in_buckets,
+    merge_tallies,
+    split_dir,
+    split_of,
+    split_times,
+    tally,
+    wanted_buckets,
+)
 from rmtl_tf.errors import UserError
 
 FRACTIONS = (0.6, 0.2, 0.2)
@@ -35,6 +47,42 @@ def test_sessions_that_start_together_stay_together():
     assert _sizes([1, 1, 1, 1, 1, 9, 9, 9, 9, 10]) == [5, 4, 1]
     assert _sizes([1, 1, 9, 9, 9, 9, 9, 9, 9, 10], (0.3, 0.3, 0.4)) == [2, 7, 1]
     assert _sizes([7] * 10) == [0, 0, 10]
+
+
+def _nearest_cut(starts: list[int], rank: int) -> int:
+    """Of all starts, that with the number of earlier ones nearest to `rank`; the earlier of two."""
+    ordered = sorted(set(starts))
+    return min(ordered, key=lambda time: (abs(sum(start < time for start in starts) - rank), time))
+
+
+@given(st.lists(st.integers(0, 60_000) | st.sampled_from([16_383, 16_384, 40_000]), min_size=1, max_size=40))
+def test_split_times_are_the_nearest_that_ties_allow(starts):
+    """An oracle without buckets, on starts in several of them."""
+    times = split_times(np.array(starts, np.int64), FRACTIONS)
+    for time, share in zip(times, (0.6, 0.8), strict=True):
+        rank = min(math.floor(share * len(starts) + 0.5), len(starts) - 1)
+        at = sum(start < time for start in starts)
+        best = sum(start < _nearest_cut(starts, rank) for start in starts)
+        assert time in starts
+        assert abs(at - rank) == abs(best - rank)
+
+
+@given(st.lists(st.lists(st.integers(-(10**6), 10**6), max_size=30), min_size=1, max_size=4))
+def test_the_tallies_of_parts_and_the_starts_near_give_the_times_of_the_whole(parts):
+    arrays = [np.array(part, np.int64) for part in parts]
+    whole = np.concatenate(arrays)
+    table = merge_tallies([tally(array) for array in arrays])
+    np.testing.assert_array_equal(table, tally(whole))
+    assert table[:, 1].sum() == whole.size
+    near = np.concatenate([in_buckets(array, wanted_buckets(table, FRACTIONS)) for array in arrays])
+    assert exact_times(table, near[::-1], FRACTIONS) == split_times(whole, FRACTIONS)
+
+
+def test_only_starts_in_the_buckets_of_the_two_times_are_wanted():
+    starts = np.arange(0, 10**6, 100)
+    table = tally(starts)
+    assert wanted_buckets(table, FRACTIONS) == [600_000 // 16_384, 800_000 // 16_384]
+    assert in_buckets(starts, wanted_buckets(table, FRACTIONS)).size < 400
 
 
 def test_a_boundary_belongs_to_the_later_split():

@@ -133,7 +133,7 @@ def test_saved_graph_is_what_analyze_returns(tmp_path):
 def test_value_seen_only_in_test_is_unknown(tmp_path):
     graph = fit(tmp_path, [session("s", "aab", "u1")])
     test = write(tmp_path / "test", [session("t", "abq_", "u9")])
-    transform({test: tmp_path / "out"}, SCHEMA, FEEDBACK, graph)
+    transform({test: tmp_path / "out"}, SCHEMA, FEEDBACK, tmp_path / "graph")
     (row,) = read(tmp_path / "out", graph)
     assert row["item"] == [2, 3, 1, 1]
     assert row["user"] == [1, 1, 1, 1]
@@ -142,7 +142,7 @@ def test_value_seen_only_in_test_is_unknown(tmp_path):
 def test_transformed_examples_hold_every_input_with_one_value_per_record(tmp_path):
     sessions = [session("s1", "ab"), session("s2", "cab", "u2", lookahead=1, price=[5.0, float("nan"), 1.0])]
     graph = fit(tmp_path, sessions)
-    transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, graph)
+    transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, tmp_path / "graph")
     rows = read(tmp_path / "out", graph)
     spec = graph.input_spec()
     assert [row["session_id"] for row in rows] == [[b"s1"], [b"s2"]]
@@ -165,9 +165,9 @@ def test_transformed_examples_hold_every_input_with_one_value_per_record(tmp_pat
 
 def test_shards_keep_their_names_and_bytes_are_repeatable(tmp_path):
     shards = [[session("s1", "ab")], [session("s2", "ba"), session("s3", "cc")], []]
-    graph = fit(tmp_path, *shards)
+    fit(tmp_path, *shards)
     for out in ("first", "second"):
-        transform({tmp_path / "train": tmp_path / out}, SCHEMA, FEEDBACK, graph)
+        transform({tmp_path / "train": tmp_path / out}, SCHEMA, FEEDBACK, tmp_path / "graph")
     names = [f"data-0000{place}-of-00003.tfrecord" for place in range(3)]
     assert list(digest_tree(tmp_path / "first")) == names
     assert digest_tree(tmp_path / "first") == digest_tree(tmp_path / "second")
@@ -193,7 +193,7 @@ def test_graph_does_not_depend_on_the_shards(tmp_path):
 
 def test_more_windows_than_one_batch_come_out_in_order(tmp_path):
     graph = fit(tmp_path, [session(f"s{n}", "ab"[: 1 + n % 2]) for n in range(2500)])
-    transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, graph)
+    transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, tmp_path / "graph")
     rows = read(tmp_path / "out", graph)
     assert [row["session_id"] for row in rows] == [[b"s%d" % n] for n in range(2500)]
     assert [len(row["item"]) for row in rows] == [1 + n % 2 for n in range(2500)]
@@ -220,11 +220,11 @@ def test_times_of_labels_are_passed_on_where_the_data_set_gives_them(tmp_path):
     schema = pa.schema([*TYPES.items(), (time, pa.large_list(pa.int64()))])
     batch = pa.RecordBatch.from_pylist(given, schema=schema)
     write_record_batches(shard_path(tmp_path / "train", 0, 1), [batch])
-    graph = analyze(tmp_path / "train", SCHEMA, FEEDBACK, KEEP_ALL, tmp_path / "graph")
-    transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, graph)
+    analyze(tmp_path / "train", SCHEMA, FEEDBACK, KEEP_ALL, tmp_path / "graph")
+    transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, tmp_path / "graph")
     (read_back,) = read_record_batches(tmp_path / "out", {time: "int"})
     assert read_back[time].to_pylist() == [[0, 9000 + n, 7200] for n in range(3)]
     write(tmp_path / "without", [session("s", "ab")])
-    transform({tmp_path / "without": tmp_path / "out2"}, SCHEMA, FEEDBACK, graph)
+    transform({tmp_path / "without": tmp_path / "out2"}, SCHEMA, FEEDBACK, tmp_path / "graph")
     (read_back,) = read_record_batches(tmp_path / "out2", {time: "int"})
     assert read_back[time].to_pylist() == [None]

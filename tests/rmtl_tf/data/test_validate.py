@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -137,3 +139,79 @@ def test_a_number_is_good_exactly_if_python_and_the_bounds_say_so(text):
     if good.height and text:
         assert 0 <= good["price"].item() <= 100
         assert good["price"].item() == pytest.approx(float(text))
+
+
+def test_values_of_a_file_that_has_types_are_taken_as_they_are():
+    rows = pl.DataFrame(
+        {
+            LINE: [1, 2],
+            "userId": [7, 8],
+            "device": ["phone", None],
+            "time": [datetime(2016, 6, 8, 19, 10, 32), datetime(2016, 6, 8, 19, 10, 33)],
+            "price": [2, None],
+            "score": pl.Series([0.5, None], dtype=pl.Float32),
+            "click": [True, False],
+        }
+    )
+    good, bad = validate(rows, COLUMNS, 0)
+    assert bad.height == 0
+    assert good.rows() == [
+        (0, 1, "7", "phone", 1465413032, 2.0, 0.5, 1),
+        (0, 2, "8", None, 1465413033, None, None, 0),
+    ]
+    strings, _ = _validate({})
+    assert good.schema == strings.schema
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason", "shown"),
+    [
+        ("userId", None, "missing value", ""),
+        ("time", datetime(1969, 1, 1), "timestamp out of range", "-31536000"),
+        ("time", None, "missing value", ""),
+        ("price", float("nan"), "number not finite", "NaN"),
+        ("price", 100.5, "number out of range", "100.5"),
+        ("click", 2, "unknown label value", "2"),
+        ("click", 0.5, "unknown label value", "0.5"),
+        ("device", "toaster", "value not allowed", "toaster"),
+    ],
+)
+def test_faults_of_typed_values_are_those_of_strings(column, value, reason, shown):
+    typed = {
+        "userId": 7,
+        "device": "phone",
+        "time": datetime(2016, 6, 8),
+        "price": 1.5,
+        "score": 1.0,
+        "click": 1,
+    }
+    rows = pl.DataFrame([{LINE: 5} | typed | {column: value}], infer_schema_length=None)
+    good, bad = validate(rows, COLUMNS, 3)
+    assert good.height == 0
+    assert bad.rows() == [(3, 5, reason, column, shown, False)]
+
+
+def test_whole_numbers_written_as_fractions_are_labels_and_times():
+    rows = pl.DataFrame([{LINE: 5} | GOOD | {"time": 1465413032.0, "click": 1.0}])
+    good, bad = validate(rows, COLUMNS, 0)
+    assert (good["time"].item(), good["click"].item(), bad.height) == (1465413032, 1, 0)
+
+
+def test_times_of_a_typed_file_are_seconds_whatever_the_ticks_of_the_column():
+    column = Column("time", "timestamp", required=True, per_second=1000)
+    rows = pl.DataFrame({LINE: [1], "time": [datetime(2016, 6, 8, 19, 10, 32, 999_000)]})
+    assert validate(rows, (column,), 0)[0]["time"].to_list() == [1465413032]
+
+
+_ODD = ("", "0", "1", "1.0", "x", "é\0", "nan")
+_ROWS = st.fixed_dictionaries({name: st.sampled_from((value, *_ODD)) for name, value in GOOD.items()})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_ROWS, max_size=6))
+def test_a_row_is_judged_the_same_beside_good_rows_and_alone(rows):
+    """Rows in plain form take another way than the rest of their block."""
+    good, bad = _validate(*rows)
+    alone = [_validate(row) for row in rows]
+    assert good.drop(LINE).rows() == [row for one, _ in alone for row in one.drop(LINE).rows()]
+    assert bad.drop(LINE).rows() == [row for _, one in alone for row in one.drop(LINE).rows()]

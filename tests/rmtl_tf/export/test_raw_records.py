@@ -64,7 +64,7 @@ def made(tmp_path_factory):
     write_record_batches(shard_path(raw, 0, 1), example_batches(records, plan)[1])
     columns = feedback_columns(FEEDBACK, SCHEMA)
     graph = analyze(raw, SCHEMA, columns, TransformConfig(min_count=2), root / "graph")
-    transform({raw: transformed}, SCHEMA, columns, graph)
+    transform({raw: transformed}, SCHEMA, columns, root / "graph")
     return SimpleNamespace(records=records, raw=raw, transformed=transformed, graph=graph, root=root)
 
 

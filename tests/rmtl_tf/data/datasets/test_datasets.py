@@ -31,10 +31,11 @@ def test_an_unknown_data_set_names_the_nearest():
     assert get_reader("table") is READERS["table"]
 
 
-def test_a_table_reads_every_csv_of_a_folder_and_the_simulator_its_events(tmp_path):
-    for name in ("events.csv", "more.csv.gz", "truth.parquet"):
+def test_a_table_reads_csv_and_parquet_of_a_folder_and_the_simulator_its_events(tmp_path):
+    names = ["events.csv", "more.csv.gz", "most.parquet"]
+    for name in (*names, "notes.txt"):
         (tmp_path / name).touch()
-    assert [p.name for p in READERS["table"].files(tmp_path)] == ["events.csv", "more.csv.gz"]
+    assert [p.name for p in READERS["table"].files(tmp_path)] == names
     assert [p.name for p in READERS["simulator"].files(tmp_path)] == ["events.csv"]
 
 
