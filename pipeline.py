@@ -178,7 +178,8 @@ def validate_command(arguments: argparse.Namespace) -> None:
         arguments.statistics,
     )
     for comparison in found.comparisons:
-        print(comparison.sentence)
+        if comparison.passed:
+            print(f"{comparison.feature}: {comparison.sentence}")
     for anomaly in found.anomalies:
         print(f"{anomaly.severity}: {anomaly.sentence}")
     print(summary(found))
