@@ -26,6 +26,7 @@ def run_summary(artifacts: Mapping[str, Path], name: str) -> str:
         "",
         console.evaluation_table(read_json(artifacts["evaluation"] / "evaluation.json")),
         "",
+        *_anomaly_lines(read_json(artifacts["anomalies"] / "anomalies.json")),
         *_kept_lines(run),
         *_power_lines(run),
         *console.blessing_lines(read_json(artifacts["blessing"] / "blessing.json"), "Evaluator"),
@@ -35,6 +36,14 @@ def run_summary(artifacts: Mapping[str, Path], name: str) -> str:
         *_openings(artifacts, pushed, name),
     ]
     return "\n".join(lines)
+
+
+def _anomaly_lines(found: Mapping[str, Any]) -> list[str]:
+    """Says that the data had warnings; errors would have stopped the run."""
+    if not found["warnings"]:
+        return []
+    first = found["anomalies"][0]["sentence"]
+    return [f"Data validation: {found['warnings']} warnings; first: {first}", ""]
 
 
 def _kept_lines(run: Mapping[str, Any]) -> list[str]:

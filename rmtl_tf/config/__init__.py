@@ -27,6 +27,7 @@ from rmtl_tf.config.data import (
     SessionConfig,
     SimulatorConfig,
     TransformConfig,
+    ValidationConfig,
 )
 from rmtl_tf.config.load import (
     check_names,
@@ -83,6 +84,7 @@ __all__ = [
     "TrainingConfig",
     "TransformConfig",
     "Unit",
+    "ValidationConfig",
     "WeightingConfig",
     "Width",
     "Widths",

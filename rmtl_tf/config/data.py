@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rmtl_tf.config.base import Strict, Unit
+from rmtl_tf.data.tfds.source import check_source
+from rmtl_tf.data.validation.rules import RULES
+from rmtl_tf.errors import nearest
 
 
 class SimulatorConfig(Strict):
@@ -36,11 +39,35 @@ class FeedbackConfig(Strict):
     exclude: tuple[str, ...] = Field((), description="tasks whose label is never known in the session")
 
 
+class ValidationConfig(Strict):
+    """What data validation does with what it finds (docs/validation.md)."""
+
+    severity: dict[str, Literal["ERROR", "WARNING", "IGNORE"]] = Field(
+        default_factory=dict,
+        description="rule -> severity, in the place of the rule's own; ERROR stops the run",
+    )
+    baseline: str | None = Field(
+        None,
+        description="statistics of an earlier ExampleGen, from which the train split may have drifted",
+    )
+
+    @field_validator("severity")
+    @classmethod
+    def _known_rules(cls, severity: dict[str, str]) -> dict[str, str]:
+        for rule in severity:
+            if rule not in RULES:
+                raise ValueError(f'no rule "{rule}"; {nearest(rule, list(RULES))}')
+        return severity
+
+
 class DataConfig(Strict):
     """Which logs, and how they are cut."""
 
     dataset: str = Field("simulator", description="reader: a name in rmtl_tf/data/datasets")
     path: str | None = Field(None, description="folder with the raw files; none: simulate")
+    source: str | None = Field(
+        None, description="tfds:NAME[/CONFIG][:VERSION], a TFDS data set prepared in data.path (docs/tfds.md)"
+    )
     data_schema: str = Field("data_schemas/simulator.pbtxt", alias="schema")
     simulate: SimulatorConfig = SimulatorConfig()
     session: SessionConfig = SessionConfig()
@@ -49,9 +76,23 @@ class DataConfig(Strict):
     )
     max_bad_fraction: Unit = Field(0.01, description="stop when more rows than this are bad")
     feedback: FeedbackConfig = FeedbackConfig()
+    validation: ValidationConfig = ValidationConfig()
     shards: int | None = Field(
         None, ge=1, le=4096, description="partitions by session key, files a split; none: by the logs' size"
     )
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str | None) -> str | None:
+        return None if source is None else check_source(source)
+
+    @model_validator(mode="after")
+    def _table_from_source(self) -> DataConfig:
+        if self.source is not None and self.dataset != "table":
+            raise ValueError(f"data.source needs data.dataset: table, received {self.dataset}")
+        if self.source is not None and self.path is None:
+            raise ValueError("data.source needs data.path, the folder the TFDS data set was prepared in")
+        return self
 
     @field_validator("split")
     @classmethod

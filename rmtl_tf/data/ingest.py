@@ -25,6 +25,7 @@ from tqdm import tqdm
 from rmtl_tf.config import DataConfig
 from rmtl_tf.data import beam_options, shuffle
 from rmtl_tf.data.datasets import get_reader
+from rmtl_tf.data.feature_stats import write_feature_stats
 from rmtl_tf.data.lines import BLOCK_SIZE
 from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_of
 from rmtl_tf.data.quarantine import (
@@ -58,7 +59,7 @@ from rmtl_tf.data.splits import (
     tally,
     wanted_buckets,
 )
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate, write_feature_stats
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate
 from rmtl_tf.data.validate import validate
 from rmtl_tf.errors import UserError, nearest
 from rmtl_tf.files import digest_file, write_json
@@ -170,7 +171,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
         written = made.records | "Write" >> (
             beam.FlatMap(_write, plan, examples, beam.pvalue.AsSingleton(times, (0, 0)))
             .with_output_types(Any)
-            .with_outputs("counts", "moments")
+            .with_outputs("counts", "moments", "buckets")
         )
         results = {
             "files": parsed.files,
@@ -178,6 +179,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             "bad": (parsed.bad, made.bad) | "All bad" >> beam.Flatten(),
             "counts": written.counts,
             "moments": written.moments,
+            "buckets": written.buckets,
             "times": times | beam.Map(lambda pair: ((0,), shuffle.pack(pl.DataFrame({"time": pair})))),
         }
         for name, frames in results.items():
@@ -298,6 +300,7 @@ def _write(partition: tuple[int, str], plan: Plan, examples: str, times: tuple[i
     tables = tabulate(records, windows, plan.schema, plan.feedback)
     yield beam.pvalue.TaggedOutput("counts", ((number,), shuffle.pack(tables.counts)))
     yield beam.pvalue.TaggedOutput("moments", ((number,), shuffle.pack(tables.moments)))
+    yield beam.pvalue.TaggedOutput("buckets", ((number,), shuffle.pack(tables.buckets)))
 
 
 @no_annotations
@@ -331,7 +334,7 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
             f"raw logs: none of {rows:,} rows is part of a record: {reasons}. See {path.name}.", keep=(path,)
         )
     first, second = results["times"]["time"].to_list()
-    tables = Tables(results["counts"], results["moments"])
+    tables = Tables(results["counts"], results["moments"], results["buckets"])
     statistics = Statistics(merge([tables]), plan.schema, plan.feedback)
     check_splits(statistics.records, statistics.positives, (first, second))
     _complete_shards(examples, plan.shards)

@@ -1,8 +1,9 @@
-"""Statistics of records: small tables a partition, merged exactly, as JSON and as TFX's FeatureStats.pb.
+"""Statistics of records: small tables a partition, merged exactly, and what is said about the whole as JSON.
 
-Two tables hold everything: `counts` (feature, split, value, count) and `moments` (feature, split, count,
-missing, mean, m2, low, high), where m2 is the sum of squared distances from the mean. Tables of
-partitions add up to those of the whole (Chan, Golub, LeVeque 1979 for the moments).
+Three tables hold everything: `counts` (feature, split, value, count); `moments` (feature, split, count,
+missing, mean, m2, low, high), where m2 is the sum of squared distances from the mean; and `buckets` (feature,
+split, exponent, bucket, count), the histograms of `histogram.py`. Tables of partitions add up to those of
+the whole (Chan, Golub, LeVeque 1979 for the moments).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from rmtl_tf.data import histogram
 from rmtl_tf.data.multivalued import split_values
 from rmtl_tf.data.sessions import STEP
 from rmtl_tf.data.splits import SPLITS
@@ -26,15 +28,18 @@ SPLIT = "#split"
 _TOP = 10
 _LENGTHS = "#length"
 _WINDOWS = "#windows"
+_BUCKET = ("feature", SPLIT, "exponent", "bucket")
+_NO_BUCKETS = pl.DataFrame(schema={"feature": pl.String} | dict.fromkeys((*_BUCKET[1:], "count"), pl.Int64))
 _LENGTH_EDGES = (1, 2, 3, 4, 6, 11, 21, 51, 101, 201, 501, 1001)
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The statistics of some records: `counts` and `moments`, as the module says."""
+    """The statistics of some records: `counts`, `moments` and `buckets`, as the module says."""
 
     counts: pl.DataFrame
     moments: pl.DataFrame
+    buckets: pl.DataFrame
 
 
 def tabulate(
@@ -58,16 +63,18 @@ def tabulate(
             pl.lit(_WINDOWS).alias("feature"), pl.col(SPLIT).cast(pl.Int64), value=pl.lit(""), count="count"
         )
     )
-    numbers = [f.name for f in schema.inputs if f.kind == "numeric"]
-    moments = [_moments(records, name) for name in (schema.timestamp, *numbers, *feedback)]
-    return Tables(pl.concat(counts), pl.concat(moments))
+    numbers = {f.name: f.log for f in schema.inputs if f.kind == "numeric"} | dict.fromkeys(feedback, False)
+    moments = [_moments(records, name) for name in (schema.timestamp, *numbers)]
+    buckets = [_buckets(records, name, log) for name, log in numbers.items()]
+    return Tables(pl.concat(counts), pl.concat(moments), pl.concat([_NO_BUCKETS, *buckets]))
 
 
 def merge(tables: Sequence[Tables]) -> Tables:
     """The tables of all partitions together; the order of `tables` decides the last bits of the moments."""
     counts = pl.concat([table.counts for table in tables])
     counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count")).sort("feature", SPLIT, "value")
-    return Tables(counts, _pool(pl.concat([table.moments for table in tables]), "feature", SPLIT))
+    moments = _pool(pl.concat([table.moments for table in tables]), "feature", SPLIT)
+    return Tables(counts, moments, _pool_buckets(pl.concat([table.buckets for table in tables])))
 
 
 def _single_values(records: pl.DataFrame, feature: Feature) -> pl.DataFrame:
@@ -99,6 +106,36 @@ def _moments(records: pl.DataFrame, name: str) -> pl.DataFrame:
         )
         .select("feature", pl.col(SPLIT).cast(pl.Int64), "count", "missing", "mean", "m2", "low", "high")
     )
+
+
+def _buckets(records: pl.DataFrame, name: str, log: bool) -> pl.DataFrame:
+    number = pl.col(name).cast(pl.Float64)
+    given = records.select(pl.col(SPLIT).cast(pl.Int64), number.alias("number")).filter(
+        pl.col("number").is_finite()
+    )
+    exponent, index = histogram.bucket(given["number"].to_numpy(), log)
+    counts = given.select(
+        SPLIT,
+        feature=pl.lit(name),
+        exponent=pl.lit(exponent, pl.Int64),
+        bucket=pl.Series(index, dtype=pl.Int64),
+    )
+    return counts.group_by(_BUCKET).agg(pl.len().cast(pl.Int64).alias("count"))
+
+
+def _pool_buckets(buckets: pl.DataFrame) -> pl.DataFrame:
+    """Histograms on one grid for each feature, the finest that holds all its splits."""
+    pooled = [_NO_BUCKETS]
+    for (name,), rows in buckets.partition_by("feature", as_dict=True).items():
+        finest = rows["exponent"].to_numpy()
+        exponent = int(finest.max())
+        index = histogram.coarsen(rows["bucket"].to_numpy(), finest, exponent)
+        exponent, index = histogram.fit(exponent, index)
+        rows = rows.with_columns(
+            feature=pl.lit(name), exponent=pl.lit(exponent, pl.Int64), bucket=pl.Series(index, dtype=pl.Int64)
+        )
+        pooled.append(rows.group_by(_BUCKET).agg(pl.sum("count")))
+    return pl.concat(pooled).sort(_BUCKET)
 
 
 def _pool(moments: pl.DataFrame, *keys: str) -> pl.DataFrame:
@@ -204,6 +241,17 @@ class Statistics:
             "max": row["high"],
         }
 
+    def value_counts(self, name: str, split: str) -> pl.DataFrame:
+        """`value`, `count` of a categorical feature or a label, the most frequent first; "" where missing."""
+        counts = self._of(self.tables.counts, name, split).select("value", "count")
+        return counts.sort("count", "value", descending=[True, False])
+
+    def histogram(self, name: str, split: str) -> tuple[int, np.ndarray, np.ndarray]:
+        """The grid, rising buckets and counts of a number (`rmtl_tf.data.histogram`)."""
+        rows = self._of(self.tables.buckets, name, split).sort("bucket")
+        exponent = self._of(self.tables.buckets, name)["exponent"].max()
+        return int(exponent or 0), rows["bucket"].to_numpy(), rows["count"].to_numpy()  # type: ignore[arg-type]
+
     def _of(self, table: pl.DataFrame, feature: str, split: str | None = None) -> pl.DataFrame:
         rows = table.filter(pl.col("feature") == feature)
         return rows if split is None else rows.filter(pl.col(SPLIT) == SPLITS.index(split))
@@ -211,30 +259,3 @@ class Statistics:
     def _total(self, feature: str, split: int, value: str | None = None) -> int:
         rows = self._of(self.tables.counts, feature).filter(pl.col(SPLIT) == split)
         return int((rows if value is None else rows.filter(pl.col("value") == value))["count"].sum())
-
-
-def write_feature_stats(statistics: Statistics, split: str, path: Path) -> None:
-    """Writes a DatasetFeatureStatisticsList of one split, what TFDV shows; its "examples" are records."""
-    from tensorflow_metadata.proto.v0 import statistics_pb2
-
-    proto = statistics_pb2.DatasetFeatureStatisticsList()
-    dataset = proto.datasets.add(name=split, num_examples=statistics.records[split])
-    for name, feature in statistics.features(split).items():
-        entry = dataset.features.add()
-        entry.path.step.append(name)
-        if feature["kind"] == "categorical":
-            entry.type = statistics_pb2.FeatureNameStatistics.STRING
-            common = entry.string_stats.common_stats
-            entry.string_stats.unique = feature["unique"]
-            for value, count in feature["top"]:
-                entry.string_stats.top_values.add(value=value, frequency=count)
-        else:
-            entry.type = statistics_pb2.FeatureNameStatistics.FLOAT
-            common = entry.num_stats.common_stats
-            if feature["mean"] is not None:
-                entry.num_stats.mean, entry.num_stats.std_dev = feature["mean"], feature["std"]
-                entry.num_stats.min, entry.num_stats.max = feature["min"], feature["max"]
-        common.num_missing = feature["missing"]
-        common.num_non_missing = statistics.records[split] - feature["missing"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(proto.SerializeToString(deterministic=True))

@@ -76,6 +76,8 @@ def test_every_shipped_configuration_is_valid_and_its_schema_exists(path):
         ("name=a/b", "name: String should match pattern"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("data.simulate.events=many", "data.simulate.events: "),
+        ("data.validation.severity={tpye: ERROR}", 'no rule "tpye"; did you mean "type"?'),
+        ("data.validation.severity={type: STOP}", "data.validation.severity.type: "),
     ],
 )
 def test_a_bad_value_is_refused_by_path_with_what_was_expected(override, message):

@@ -7,11 +7,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from rmtl_tf.data.datasets.base import SESSION
 from rmtl_tf.data.sessions import STEP
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate, write_feature_stats
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate
 from rmtl_tf.schema import DataSchema, Feature, Task
 
 SCHEMA = DataSchema(
@@ -153,6 +152,7 @@ def test_partitions_add_up_to_the_whole(values, parts):
     assert apart.tables.counts.filter(pl.col("feature") != "#windows").equals(
         together.tables.counts.filter(pl.col("feature") != "#windows")
     )
+    assert apart.tables.buckets.equals(together.tables.buckets)
     for name, feature in together.features().items():
         for key, value in feature.items():
             other = apart.features()[name][key]
@@ -171,16 +171,15 @@ def test_merging_one_table_changes_no_number():
     assert isinstance(merged, Tables)
 
 
-def test_feature_stats_can_be_read_by_tfdv(tmp_path):
-    path = tmp_path / "Split-train" / "FeatureStats.pb"
-    write_feature_stats(_statistics(ROWS), "train", path)
-    proto = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-    (dataset,) = proto.datasets
-    features = {feature.path.step[0]: feature for feature in dataset.features}
-    assert (dataset.name, dataset.num_examples) == ("train", 3)
-    assert set(features) == {"user", "item", "price", "past_records"}
-    item, price = features["item"].string_stats, features["price"].num_stats
-    assert (item.unique, item.common_stats.num_missing, item.common_stats.num_non_missing) == (2, 0, 3)
-    assert [(value.value, value.frequency) for value in item.top_values] == [("a", 2.0), ("b", 1.0)]
-    assert (price.common_stats.num_missing, price.common_stats.num_non_missing) == (1, 2)
-    assert (price.mean, price.std_dev, price.min, price.max) == (2.0, 1.0, 1.0, 3.0)
+def test_a_number_is_counted_in_buckets_of_one_grid_for_all_splits():
+    statistics = _statistics(ROWS[:3], ROWS[3:])
+    exponent, train, counts = statistics.histogram("price", "train")
+    assert exponent == statistics.histogram("price", "test")[0] == -3  # 0 to 8 in at most 128 buckets
+    assert (train * 2.0**exponent).tolist() == [1.0, 3.0]
+    assert counts.tolist() == [1, 1]
+    assert [part.tolist() for part in statistics.histogram("price", "validation")[1:]] == [[], []]
+
+
+def test_values_are_counted_with_the_missing_ones():
+    assert _statistics(ROWS).value_counts("item", "test").rows() == [("", 1), ("c", 1)]
+    assert _statistics(ROWS).value_counts("clicked", "train").rows() == [("0", 2), ("1", 1)]

@@ -20,7 +20,7 @@ from rmtl_tf.report.artifacts import read_artifacts
 from rmtl_tf.report.build import build_report
 from rmtl_tf.report.findings import findings, headline
 from rmtl_tf.report.text import METRICS, NO_CLEAR_DIFFERENCE, UNDEFINED, Estimate, number
-from tests.rmtl_tf.report.demo import ARMS, CONFIG, TASKS, build_demo, check
+from tests.rmtl_tf.report.demo import ANOMALIES, ARMS, CONFIG, TASKS, build_demo, check
 from tests.rmtl_tf.report.demo import METRICS as KEYS
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -243,7 +243,20 @@ def test_empty_quarantine_is_good_news(changed, tmp_path):
     inputs, edit = changed
     edit("statistics", "statistics.json", lambda v: v.update(reasons={}, bad_rows=0))
     (inputs["statistics"] / "quarantine.csv").write_text("file,line,reason,column,value\n")
-    assert "No row was set aside" in report(inputs, tmp_path)
+    edit("anomalies", "anomalies.json", lambda v: v.update(anomalies=[], comparisons=[]))
+    page = report(inputs, tmp_path)
+    assert "No row was set aside" in page
+    assert "No anomaly in 10,675 session records." in page
+    assert "Drift and skew" not in page
+
+
+def test_anomalies_and_distances_are_shown_the_first_hundred_of_them(html):
+    page = Page(html)
+    assert sum("data-rule" in attributes for _, attributes in page.tags) == 100
+    assert ANOMALIES["anomalies"][0]["sentence"] in page.text
+    assert f"And {len(ANOMALIES['anomalies']) - 100} more" in page.text
+    assert "0.0830" in page.text
+    assert "68.3 %" in page.text
 
 
 def test_lineage_lists_all_steps_upstream_first(html):
