@@ -59,6 +59,7 @@ from rmtl_tf.data.splits import (
     wanted_buckets,
 )
 from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate, write_feature_stats
+from rmtl_tf.data.threads import Threaded
 from rmtl_tf.data.validate import validate
 from rmtl_tf.errors import UserError, nearest
 from rmtl_tf.files import digest_file, write_json
@@ -139,7 +140,8 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
         for file, path in enumerate(plan.paths)
         for span in nominal_spans(Path(path), file, plan.span_size)
     ]
-    with beam_options.pipeline(options, plan.size) as pipeline:
+    threads = beam_options.threads(options, plan.size)
+    with beam_options.pipeline(options) as pipeline:
         parsed = (
             pipeline
             | "Parts of files" >> beam.Create(spans)
@@ -148,7 +150,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             | "Number lines" >> beam.FlatMap(_number_lines)
             | "Spread" >> beam.Reshuffle()
             | "Parse"
-            >> beam.FlatMap(_parse, plan, work)
+            >> beam.ParDo(Threaded(_parse, plan, work, threads=threads))
             .with_output_types(Any)
             .with_outputs("bad", "files", "failed", main="events")
         )
@@ -156,7 +158,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             parsed.events
             | "Partition" >> beam.GroupByKey()
             | "Records"
-            >> beam.FlatMap(_records, plan, work)
+            >> beam.ParDo(Threaded(_records, plan, work, threads=threads))
             .with_output_types(Any)
             .with_outputs("bad", "tally", main="records")
         )
@@ -168,7 +170,9 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             | "Split times" >> beam.Map(_split_times, plan, starts)
         )
         written = made.records | "Write" >> (
-            beam.FlatMap(_write, plan, examples, beam.pvalue.AsSingleton(times, (0, 0)))
+            beam.ParDo(
+                Threaded(_write, plan, examples, threads=threads), beam.pvalue.AsSingleton(times, (0, 0))
+            )
             .with_output_types(Any)
             .with_outputs("counts", "moments")
         )
