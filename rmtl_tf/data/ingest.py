@@ -58,7 +58,7 @@ from rmtl_tf.data.splits import (
     tally,
     wanted_buckets,
 )
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate, write_feature_stats
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate, write_feature_stats
 from rmtl_tf.data.threads import Threaded
 from rmtl_tf.data.validate import validate
 from rmtl_tf.errors import UserError, nearest
@@ -171,16 +171,26 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
         )
         written = made.records | "Write" >> (
             beam.ParDo(
-                Threaded(_write, plan, examples, threads=threads), beam.pvalue.AsSingleton(times, (0, 0))
+                Threaded(_write, plan, examples, work, threads=threads),
+                beam.pvalue.AsSingleton(times, (0, 0)),
             )
             .with_output_types(Any)
             .with_outputs("counts", "moments")
+        )
+        values = (
+            written.counts
+            | "Counts of a value" >> beam.GroupByKey()
+            | "Condense"
+            >> beam.ParDo(Threaded(_condense, threads=threads))
+            .with_output_types(Any)
+            .with_outputs("counts", "rest")
         )
         results = {
             "files": parsed.files,
             "failed": parsed.failed,
             "bad": (parsed.bad, made.bad) | "All bad" >> beam.Flatten(),
-            "counts": written.counts,
+            "counts": values.counts,
+            "rest": values.rest,
             "moments": written.moments,
             "times": times | beam.Map(lambda pair: ((0,), shuffle.pack(pl.DataFrame({"time": pair})))),
         }
@@ -287,7 +297,9 @@ def _split_times(group: tuple[None, Iterable[bytes]], plan: Plan, table: bytes) 
 
 
 @no_annotations
-def _write(partition: tuple[int, str], plan: Plan, examples: str, times: tuple[int, int]) -> Iterator[Any]:
+def _write(
+    partition: tuple[int, str], plan: Plan, examples: str, work: str, times: tuple[int, int]
+) -> Iterator[Any]:
     """Writes a partition's shard of every split; tagged: its tables of statistics."""
     number, path = partition
     records = shuffle.read_frame(path)
@@ -300,8 +312,19 @@ def _write(partition: tuple[int, str], plan: Plan, examples: str, times: tuple[i
         write_record_batches(shard_path(split_dir(Path(examples), split), number, plan.shards), batches)
         windows.append(count)
     tables = tabulate(records, windows, plan.schema, plan.feedback)
-    yield beam.pvalue.TaggedOutput("counts", ((number,), shuffle.pack(tables.counts)))
+    part = shuffle.partition_numbers(tables.counts["value"], plan.shards)
+    for piece in shuffle.spill(tables.counts, part, f"{work}/counts-{number}.arrow", (number,)):
+        yield beam.pvalue.TaggedOutput("counts", piece)
     yield beam.pvalue.TaggedOutput("moments", ((number,), shuffle.pack(tables.moments)))
+
+
+@no_annotations
+def _condense(group: tuple[int, Iterable[Piece]]) -> Iterator[Any]:
+    """All counts of some values -> tagged: those of frequent ones, and how many others there are."""
+    number, pieces = group
+    counts, rest = condense(shuffle.gather(pieces))
+    yield beam.pvalue.TaggedOutput("counts", ((number,), shuffle.pack(counts)))
+    yield beam.pvalue.TaggedOutput("rest", ((number,), shuffle.pack(rest)))
 
 
 @no_annotations
@@ -335,7 +358,7 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
             f"raw logs: none of {rows:,} rows is part of a record: {reasons}. See {path.name}.", keep=(path,)
         )
     first, second = results["times"]["time"].to_list()
-    tables = Tables(results["counts"], results["moments"])
+    tables = Tables(results["counts"], results["moments"], results["rest"])
     statistics = Statistics(merge([tables]), plan.schema, plan.feedback)
     check_splits(statistics.records, statistics.positives, (first, second))
     _complete_shards(examples, plan.shards)

@@ -1,8 +1,10 @@
 """Statistics of records: small tables a partition, merged exactly, as JSON and as TFX's FeatureStats.pb.
 
-Two tables hold everything: `counts` (feature, split, value, count) and `moments` (feature, split, count,
-missing, mean, m2, low, high), where m2 is the sum of squared distances from the mean. Tables of
-partitions add up to those of the whole (Chan, Golub, LeVeque 1979 for the moments).
+Tables hold everything: `counts` (feature, split, value, count) and `moments` (feature, split, count, missing,
+mean, m2, low, high), where m2 is the sum of squared distances from the mean. Tables of partitions add up to
+those of the whole (Chan, Golub, LeVeque 1979 for the moments). Of counts only frequent values are kept, once
+all counts of a value are together (`condense`), so that their number is bounded; `rest` (feature, split,
+distinct) says how many other values there are, in split -1 for all splits together.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from rmtl_tf.schema import DataSchema, Feature
 
 SPLIT = "#split"
 
+KEPT = 1000
 _TOP = 10
+_NO_REST = pl.DataFrame(schema={"feature": pl.String, SPLIT: pl.Int64, "distinct": pl.Int64})
 _LENGTHS = "#length"
 _WINDOWS = "#windows"
 _LENGTH_EDGES = (1, 2, 3, 4, 6, 11, 21, 51, 101, 201, 501, 1001)
@@ -31,10 +35,11 @@ _LENGTH_EDGES = (1, 2, 3, 4, 6, 11, 21, 51, 101, 201, 501, 1001)
 
 @dataclass(frozen=True)
 class Tables:
-    """The statistics of some records: `counts` and `moments`, as the module says."""
+    """The statistics of some records: `counts`, `moments` and `rest`, as the module says."""
 
     counts: pl.DataFrame
     moments: pl.DataFrame
+    rest: pl.DataFrame
 
 
 def tabulate(
@@ -60,14 +65,36 @@ def tabulate(
     )
     numbers = [f.name for f in schema.inputs if f.kind == "numeric"]
     moments = [_moments(records, name) for name in (schema.timestamp, *numbers, *feedback)]
-    return Tables(pl.concat(counts), pl.concat(moments))
+    return Tables(pl.concat(counts), pl.concat(moments), _NO_REST)
 
 
 def merge(tables: Sequence[Tables]) -> Tables:
     """The tables of all partitions together; the order of `tables` decides the last bits of the moments."""
     counts = pl.concat([table.counts for table in tables])
     counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count")).sort("feature", SPLIT, "value")
-    return Tables(counts, _pool(pl.concat([table.moments for table in tables]), "feature", SPLIT))
+    moments = _pool(pl.concat([table.moments for table in tables]), "feature", SPLIT)
+    rest = pl.concat([table.rest for table in tables]).group_by("feature", SPLIT).agg(pl.sum("distinct"))
+    return Tables(counts, moments, rest.sort("feature", SPLIT))
+
+
+def condense(counts: pl.DataFrame, most: int = KEPT) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All counts of some values -> `counts` of the frequent ones among them, and `rest`.
+
+    A value is kept in all splits if it is among the `most` frequent of its feature in one of them or in all
+    together; ties go by value. Missing values are kept.
+    """
+    counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count"))
+    overall = counts.group_by("feature", "value").agg(pl.sum("count"), pl.lit(-1, pl.Int64).alias(SPLIT))
+    ranked = pl.concat([counts, overall.select(counts.columns)])
+    ranked = ranked.sort("feature", SPLIT, pl.col("count"), "value", descending=[False, False, True, False])
+    row = pl.int_range(pl.len(), dtype=pl.Int64)
+    begins = (pl.struct("feature", SPLIT) != pl.struct("feature", SPLIT).shift()).fill_null(True)
+    rank = row - pl.when(begins).then(row).forward_fill()
+    top = ranked.filter((rank < most) | (pl.col("value") == "")).select("feature", "value").unique()
+    kept = counts.join(top, on=("feature", "value"), how="semi").sort("feature", SPLIT, "value")
+    others = ranked.join(top, on=("feature", "value"), how="anti")
+    rest = others.group_by("feature", SPLIT).agg(pl.len().cast(pl.Int64).alias("distinct"))
+    return kept, rest.sort("feature", SPLIT)
 
 
 def _single_values(records: pl.DataFrame, feature: Feature) -> pl.DataFrame:
@@ -188,9 +215,15 @@ class Statistics:
         return {
             "kind": "categorical",
             "missing": int(counts.filter(pl.col("value") == "")["count"].sum()),
-            "unique": given.height,
+            "unique": given.height + self._rest(name, split),
             "top": [[value, count] for value, count in given.head(_TOP).select("value", "count").iter_rows()],
         }
+
+    def _rest(self, name: str, split: str | None) -> int:
+        """How many values are not in the counts."""
+        number = -1 if split is None else SPLITS.index(split)
+        rows = self.tables.rest.filter((pl.col("feature") == name) & (pl.col(SPLIT) == number))
+        return int(rows["distinct"].sum())
 
     def _number(self, name: str, split: str | None) -> dict[str, Any]:
         row = _pool(self._of(self.tables.moments, name, split), "feature").row(0, named=True)
