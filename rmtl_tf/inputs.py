@@ -21,6 +21,7 @@ from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.history import History, HistoryGatherer, find_history
 
 _PARSE_BATCH = 4096
+_PARSERS = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def read_table(split: Path, spec: InputSpec, labels: Sequence[str], timestamp: s
     lengths: list[np.ndarray] = []
     times = [label_time(task.label) for task in spec.history.tasks] if spec.history else []
     several = dict(spec.several)
-    for parsed in _parse(files, spec, [*labels, *times], timestamp):
+    for parsed in ragged_batches(files, spec, [*labels, *times], timestamp):
         rows = parsed[timestamp].row_lengths().numpy()
         lengths.append(rows)
         for name, value in parsed.items():
@@ -87,14 +88,31 @@ def read_table(split: Path, spec: InputSpec, labels: Sequence[str], timestamp: s
     return _assemble(flat, np.concatenate(lengths), spec, labels, timestamp)
 
 
-def _parse(files: list[str], spec: InputSpec, labels: Sequence[str], timestamp: str) -> Iterator[dict]:
+def ragged_batches(
+    files: Sequence[str], spec: InputSpec, labels: Sequence[str], timestamp: str
+) -> Iterator[dict[str, tf.Tensor]]:
+    """The transformed session Examples of `files`, in their order, some thousand windows at a time.
+
+    Yields:
+        name -> ragged [B, (T)] for every model input, label and the timestamp; `session_id` [B] and
+        `lookahead` [B].
+    """
     wanted: dict[str, object] = {name: tf.io.RaggedFeature(tf.int64) for name, _ in spec.categorical}
     wanted |= {name: tf.io.RaggedFeature(tf.float32) for name in spec.numeric}
     wanted |= {name: tf.io.RaggedFeature(tf.int64) for name in (*labels, timestamp)}
     wanted["session_id"] = tf.io.FixedLenFeature([], tf.string)
     wanted["lookahead"] = tf.io.FixedLenFeature([], tf.int64)
-    for serialized in tf.data.TFRecordDataset(files).batch(_PARSE_BATCH):
-        yield tf.io.parse_example(serialized, wanted)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = _PARSERS
+    examples = tf.data.TFRecordDataset(files).batch(_PARSE_BATCH)
+    # Batches are parsed side by side and come in file order.
+    parsed = examples.map(
+        lambda serialized: tf.io.parse_example(serialized, wanted),
+        num_parallel_calls=_PARSERS,
+        deterministic=True,
+    )
+    yield from parsed.prefetch(_PARSERS).with_options(options)
 
 
 def _assemble(

@@ -92,6 +92,6 @@ def test_an_error_of_a_worker_reaches_the_person(tmp_path, flink):
 
     with (
         pytest.raises(UserError, match=r"^events\.csv: no such thing\. Mend it\.$"),
-        pipeline(flink, 0) as made,
+        pipeline(flink) as made,
     ):
         _ = made | beam.Create([1]) | beam.Map(refuse)

@@ -1,4 +1,4 @@
-"""Which Beam runner does the work: threads of this process, or any other that options name.
+"""Which Beam runner does the work: this process with its threads, or any other that options name.
 
 The options of Beam itself (`PipelineOptions`) are passed on as they are. They say where the work is done, not
 what comes out: the same bytes on every runner.
@@ -31,15 +31,11 @@ _SMALL = 4 << 20
 
 
 @contextlib.contextmanager
-def pipeline(beam_options: Sequence[str], size: int) -> Iterator[Pipeline]:
+def pipeline(beam_options: Sequence[str]) -> Iterator[Pipeline]:
     """A Beam pipeline on the runner that `KEY=VALUE` options name; it runs when the context ends.
 
-    Without a `runner`, one thread for every core of this process does the work: polars, Arrow and numpy
-    compute outside Python's lock, and one process holds its libraries once. Beam's own default may fetch a
-    program from the network, so the runner is always named.
-
-    Args:
-        size: about how many bytes go through it.
+    Without a `runner` it runs in this process. Beam's own default may fetch a program from the network, so
+    the runner is always named.
 
     Raises:
         UserError: see `parse`; and one that a worker raised, wherever it was.
@@ -51,7 +47,7 @@ def pipeline(beam_options: Sequence[str], size: int) -> Iterator[Pipeline]:
     if (options.view_as(StandardOptions).runner or _LOCAL[0]) not in _LOCAL:
         made = beam.Pipeline(options=options)
     else:
-        made = _local(beam_options, options, size)
+        made = _local(options)
     try:
         with made:
             yield made
@@ -62,17 +58,36 @@ def pipeline(beam_options: Sequence[str], size: int) -> Iterator[Pipeline]:
         raise
 
 
-def _local(beam_options: Sequence[str], options: PipelineOptions, size: int) -> Pipeline:
+def _local(options: PipelineOptions) -> Pipeline:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import DirectOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     direct = options.view_as(DirectOptions)
-    given = {option.partition("=")[0] for option in beam_options}
-    if not given & {"direct_num_workers", "direct_running_mode"} and size > _SMALL:
-        direct.direct_num_workers = len(os.sched_getaffinity(0))
-        direct.direct_running_mode = "multi_threading"
+    if direct.direct_running_mode == "in_memory":
+        direct.direct_num_workers = 1
     return beam.Pipeline(runner=FnApiRunner(), options=options)
+
+
+def threads(beam_options: Sequence[str], size: int) -> int:
+    """How many elements a worker of a heavy step (`threads.Threaded`) works on at a time.
+
+    In this process `direct_num_workers`, by default one for every core; elsewhere 1, as the runner has its
+    own workers.
+
+    Args:
+        size: about how many bytes go through the pipeline; few are not worth it.
+    """
+    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+
+    options = parse(beam_options)
+    direct = options.view_as(DirectOptions)
+    elsewhere = (options.view_as(StandardOptions).runner or _LOCAL[0]) not in _LOCAL
+    if elsewhere or direct.direct_running_mode != "in_memory":
+        return 1
+    if any(option.startswith("direct_num_workers=") for option in beam_options):
+        return direct.direct_num_workers or len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if size > _SMALL else 1
 
 
 def work_folder(beam_options: Sequence[str], local: str) -> str:

@@ -43,7 +43,9 @@ def feature_stats(statistics: Statistics, split: str) -> Any:
         entry.path.step.append(name)
         if feature["kind"] == "categorical":
             entry.type = statistics_pb2.FeatureNameStatistics.STRING
-            _add_strings(entry.string_stats, statistics.value_counts(name, split))
+            _add_strings(
+                entry.string_stats, statistics.value_counts(name, split), *statistics.rest(name, split)
+            )
             common = entry.string_stats.common_stats
         else:
             entry.type = statistics_pb2.FeatureNameStatistics.FLOAT
@@ -62,10 +64,11 @@ def feature_stats(statistics: Statistics, split: str) -> Any:
     return proto
 
 
-def _add_strings(stats: Any, counts: pl.DataFrame) -> None:
+def _add_strings(stats: Any, counts: pl.DataFrame, distinct: int, others: int) -> None:
+    """`counts` of the frequent values; beside them stand `distinct` rarer ones, `others` times together."""
     given = counts.filter(pl.col("value") != "")
-    stats.unique = given.height
-    stats.common_stats.tot_num_values = int(given["count"].sum())
+    stats.unique = given.height + distinct
+    stats.common_stats.tot_num_values = int(given["count"].sum()) + others
     for rank, (value, count) in enumerate(given.head(RANKS).iter_rows()):
         stats.rank_histogram.buckets.add(low_rank=rank, high_rank=rank, label=value, sample_count=count)
         if rank < _TOP:

@@ -59,7 +59,8 @@ from rmtl_tf.data.splits import (
     tally,
     wanted_buckets,
 )
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate
+from rmtl_tf.data.threads import Threaded
 from rmtl_tf.data.validate import validate
 from rmtl_tf.errors import UserError, nearest
 from rmtl_tf.files import digest_file, write_json
@@ -140,7 +141,8 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
         for file, path in enumerate(plan.paths)
         for span in nominal_spans(Path(path), file, plan.span_size)
     ]
-    with beam_options.pipeline(options, plan.size) as pipeline:
+    threads = beam_options.threads(options, plan.size)
+    with beam_options.pipeline(options) as pipeline:
         parsed = (
             pipeline
             | "Parts of files" >> beam.Create(spans)
@@ -149,7 +151,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             | "Number lines" >> beam.FlatMap(_number_lines)
             | "Spread" >> beam.Reshuffle()
             | "Parse"
-            >> beam.FlatMap(_parse, plan, work)
+            >> beam.ParDo(Threaded(_parse, plan, work, threads=threads))
             .with_output_types(Any)
             .with_outputs("bad", "files", "failed", main="events")
         )
@@ -157,7 +159,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             parsed.events
             | "Partition" >> beam.GroupByKey()
             | "Records"
-            >> beam.FlatMap(_records, plan, work)
+            >> beam.ParDo(Threaded(_records, plan, work, threads=threads))
             .with_output_types(Any)
             .with_outputs("bad", "tally", main="records")
         )
@@ -169,15 +171,27 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             | "Split times" >> beam.Map(_split_times, plan, starts)
         )
         written = made.records | "Write" >> (
-            beam.FlatMap(_write, plan, examples, beam.pvalue.AsSingleton(times, (0, 0)))
+            beam.ParDo(
+                Threaded(_write, plan, examples, work, threads=threads),
+                beam.pvalue.AsSingleton(times, (0, 0)),
+            )
             .with_output_types(Any)
             .with_outputs("counts", "moments", "buckets")
+        )
+        values = (
+            written.counts
+            | "Counts of a value" >> beam.GroupByKey()
+            | "Condense"
+            >> beam.ParDo(Threaded(_condense, threads=threads))
+            .with_output_types(Any)
+            .with_outputs("counts", "rest")
         )
         results = {
             "files": parsed.files,
             "failed": parsed.failed,
             "bad": (parsed.bad, made.bad) | "All bad" >> beam.Flatten(),
-            "counts": written.counts,
+            "counts": values.counts,
+            "rest": values.rest,
             "moments": written.moments,
             "buckets": written.buckets,
             "times": times | beam.Map(lambda pair: ((0,), shuffle.pack(pl.DataFrame({"time": pair})))),
@@ -285,7 +299,9 @@ def _split_times(group: tuple[None, Iterable[bytes]], plan: Plan, table: bytes) 
 
 
 @no_annotations
-def _write(partition: tuple[int, str], plan: Plan, examples: str, times: tuple[int, int]) -> Iterator[Any]:
+def _write(
+    partition: tuple[int, str], plan: Plan, examples: str, work: str, times: tuple[int, int]
+) -> Iterator[Any]:
     """Writes a partition's shard of every split; tagged: its tables of statistics."""
     number, path = partition
     records = shuffle.read_frame(path)
@@ -298,9 +314,20 @@ def _write(partition: tuple[int, str], plan: Plan, examples: str, times: tuple[i
         write_record_batches(shard_path(split_dir(Path(examples), split), number, plan.shards), batches)
         windows.append(count)
     tables = tabulate(records, windows, plan.schema, plan.feedback)
-    yield beam.pvalue.TaggedOutput("counts", ((number,), shuffle.pack(tables.counts)))
+    part = shuffle.partition_numbers(tables.counts["value"], plan.shards)
+    for piece in shuffle.spill(tables.counts, part, f"{work}/counts-{number}.arrow", (number,)):
+        yield beam.pvalue.TaggedOutput("counts", piece)
     yield beam.pvalue.TaggedOutput("moments", ((number,), shuffle.pack(tables.moments)))
     yield beam.pvalue.TaggedOutput("buckets", ((number,), shuffle.pack(tables.buckets)))
+
+
+@no_annotations
+def _condense(group: tuple[int, Iterable[Piece]]) -> Iterator[Any]:
+    """All counts of some values -> tagged: those of frequent ones, and how many others there are."""
+    number, pieces = group
+    counts, rest = condense(shuffle.gather(pieces))
+    yield beam.pvalue.TaggedOutput("counts", ((number,), shuffle.pack(counts)))
+    yield beam.pvalue.TaggedOutput("rest", ((number,), shuffle.pack(rest)))
 
 
 @no_annotations
@@ -334,7 +361,7 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
             f"raw logs: none of {rows:,} rows is part of a record: {reasons}. See {path.name}.", keep=(path,)
         )
     first, second = results["times"]["time"].to_list()
-    tables = Tables(results["counts"], results["moments"], results["buckets"])
+    tables = Tables(*(results[name] for name in ("counts", "moments", "buckets", "rest")))
     statistics = Statistics(merge([tables]), plan.schema, plan.feedback)
     check_splits(statistics.records, statistics.positives, (first, second))
     _complete_shards(examples, plan.shards)

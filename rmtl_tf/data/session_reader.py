@@ -19,6 +19,8 @@ from rmtl_tf.schema import DataSchema
 SESSION_ID = "session_id"
 LOOKAHEAD = "lookahead"
 
+_BATCH = 1 << 16
+
 
 @dataclass(frozen=True)
 class Records:
@@ -79,7 +81,7 @@ class SessionReader:
                 feature), or not as many as its lengths say.
         """
         types = {SESSION_ID: "bytes", LOOKAHEAD: "int", **self._types, **self._lengths}
-        for batch in read_shard(Path(path), types):
+        for batch in read_shard(Path(path), types, _BATCH):
             yield self._flatten(batch, path)
 
     def _flatten(self, batch: pa.RecordBatch, path: str | Path) -> Records:

@@ -1,9 +1,11 @@
 """Statistics of records: small tables a partition, merged exactly, and what is said about the whole as JSON.
 
-Three tables hold everything: `counts` (feature, split, value, count); `moments` (feature, split, count,
-missing, mean, m2, low, high), where m2 is the sum of squared distances from the mean; and `buckets` (feature,
-split, exponent, bucket, count), the histograms of `histogram.py`. Tables of partitions add up to those of
-the whole (Chan, Golub, LeVeque 1979 for the moments).
+Tables hold everything: `counts` (feature, split, value, count); `moments` (feature, split, count, missing,
+mean, m2, low, high), where m2 is the sum of squared distances from the mean; and `buckets` (feature, split,
+exponent, bucket, count), the histograms of `histogram.py`. Tables of partitions add up to those of the whole
+(Chan, Golub, LeVeque 1979 for the moments). Of counts only frequent values are kept, once all counts of a
+value are together (`condense`), so that their number is bounded; `rest` (feature, split, distinct, count)
+says how many other values there are and how often they stand, in split -1 for all splits together.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from rmtl_tf.schema import DataSchema, Feature
 
 SPLIT = "#split"
 
+KEPT = 1000
 _TOP = 10
+_NO_REST = pl.DataFrame(schema={"feature": pl.String} | dict.fromkeys((SPLIT, "distinct", "count"), pl.Int64))
 _LENGTHS = "#length"
 _WINDOWS = "#windows"
 _BUCKET = ("feature", SPLIT, "exponent", "bucket")
@@ -35,11 +39,12 @@ _LENGTH_EDGES = (1, 2, 3, 4, 6, 11, 21, 51, 101, 201, 501, 1001)
 
 @dataclass(frozen=True)
 class Tables:
-    """The statistics of some records: `counts`, `moments` and `buckets`, as the module says."""
+    """The statistics of some records: `counts`, `moments`, `buckets` and `rest`, as the module says."""
 
     counts: pl.DataFrame
     moments: pl.DataFrame
     buckets: pl.DataFrame
+    rest: pl.DataFrame
 
 
 def tabulate(
@@ -66,7 +71,7 @@ def tabulate(
     numbers = {f.name: f.log for f in schema.inputs if f.kind == "numeric"} | dict.fromkeys(feedback, False)
     moments = [_moments(records, name) for name in (schema.timestamp, *numbers)]
     buckets = [_buckets(records, name, log) for name, log in numbers.items()]
-    return Tables(pl.concat(counts), pl.concat(moments), pl.concat([_NO_BUCKETS, *buckets]))
+    return Tables(pl.concat(counts), pl.concat(moments), pl.concat([_NO_BUCKETS, *buckets]), _NO_REST)
 
 
 def merge(tables: Sequence[Tables]) -> Tables:
@@ -74,7 +79,37 @@ def merge(tables: Sequence[Tables]) -> Tables:
     counts = pl.concat([table.counts for table in tables])
     counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count")).sort("feature", SPLIT, "value")
     moments = _pool(pl.concat([table.moments for table in tables]), "feature", SPLIT)
-    return Tables(counts, moments, _pool_buckets(pl.concat([table.buckets for table in tables])))
+    rest = (
+        pl.concat([table.rest for table in tables])
+        .group_by("feature", SPLIT)
+        .agg(pl.sum("distinct", "count"))
+    )
+    buckets = _pool_buckets(pl.concat([table.buckets for table in tables]))
+    return Tables(counts, moments, buckets, rest.sort("feature", SPLIT))
+
+
+def condense(counts: pl.DataFrame, most: int = KEPT) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All counts of some values -> `counts` of the frequent ones among them, and `rest`.
+
+    A value is kept in all splits if it is among the `most` frequent of its feature in one of them or in all
+    together; ties go by value. Missing values are kept, and all that counts no values of a feature.
+    """
+    counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count"))
+    overall = counts.group_by("feature", "value").agg(pl.sum("count"), pl.lit(-1, pl.Int64).alias(SPLIT))
+    ranked = pl.concat([counts, overall.select(counts.columns)])
+    ranked = ranked.sort("feature", SPLIT, pl.col("count"), "value", descending=[False, False, True, False])
+    row = pl.int_range(pl.len(), dtype=pl.Int64)
+    begins = (pl.struct("feature", SPLIT) != pl.struct("feature", SPLIT).shift()).fill_null(True)
+    rank = row - pl.when(begins).then(row).forward_fill()
+    top = (
+        ranked.filter((rank < most) | (pl.col("value") == "") | pl.col("feature").is_in([_LENGTHS, _WINDOWS]))
+        .select("feature", "value")
+        .unique()
+    )
+    kept = counts.join(top, on=("feature", "value"), how="semi").sort("feature", SPLIT, "value")
+    others = ranked.join(top, on=("feature", "value"), how="anti")
+    rest = others.group_by("feature", SPLIT).agg(pl.len().cast(pl.Int64).alias("distinct"), pl.sum("count"))
+    return kept, rest.sort("feature", SPLIT)
 
 
 def _single_values(records: pl.DataFrame, feature: Feature) -> pl.DataFrame:
@@ -225,9 +260,15 @@ class Statistics:
         return {
             "kind": "categorical",
             "missing": int(counts.filter(pl.col("value") == "")["count"].sum()),
-            "unique": given.height,
+            "unique": given.height + self.rest(name, split)[0],
             "top": [[value, count] for value, count in given.head(_TOP).select("value", "count").iter_rows()],
         }
+
+    def rest(self, name: str, split: str | None) -> tuple[int, int]:
+        """How many values are not in the counts, and how often they stand together."""
+        number = -1 if split is None else SPLITS.index(split)
+        rows = self.tables.rest.filter((pl.col("feature") == name) & (pl.col(SPLIT) == number))
+        return int(rows["distinct"].sum()), int(rows["count"].sum())
 
     def _number(self, name: str, split: str | None) -> dict[str, Any]:
         row = _pool(self._of(self.tables.moments, name, split), "feature").row(0, named=True)
@@ -242,7 +283,8 @@ class Statistics:
         }
 
     def value_counts(self, name: str, split: str) -> pl.DataFrame:
-        """`value`, `count` of a categorical feature or a label, the most frequent first; "" where missing."""
+        """`value`, `count` of the frequent values of a categorical feature or label, the most frequent first;
+        "" where missing."""
         counts = self._of(self.tables.counts, name, split).select("value", "count")
         return counts.sort("count", "value", descending=[True, False])
 

@@ -25,6 +25,7 @@ from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import write_record_batches
 from rmtl_tf.data.session_reader import LOOKAHEAD, SESSION_ID, Records, SessionReader
 from rmtl_tf.data.shuffle import Piece
+from rmtl_tf.data.threads import Threaded
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import GraphApplier
 from rmtl_tf.features.graph import GRAPH_FILE, TransformGraph
@@ -53,18 +54,19 @@ def analyze(
     size = sum(path.stat().st_size for path in shards)
     parts = 1 + size // _COUNTS_BYTES
     paths = [(number, str(path.resolve())) for number, path in enumerate(shards)]
-    target = str(directory.resolve())
+    target, reader = str(directory.resolve()), SessionReader(schema, feedback)
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".work-") as local:
         work = beam_options.work_folder(options, str(Path(local).resolve()))
         try:
-            with beam_options.pipeline(options, size) as pipeline:
+            threads = beam_options.threads(options, size)
+            with beam_options.pipeline(options) as pipeline:
                 analyzed = (
                     pipeline
                     | "Shards" >> beam.Create(paths)
                     | "Spread" >> beam.Reshuffle()
                     | "Analyze"
-                    >> beam.FlatMap(_analyze, SessionReader(schema, feedback), columns, parts, work)
+                    >> beam.ParDo(Threaded(_analyze, reader, columns, parts, work, threads=threads))
                     .with_output_types(Any)
                     .with_outputs("counts", main="analyses")
                 )
@@ -152,22 +154,24 @@ def transform(
     """
     pairs = [(path, target / path.name) for split, target in splits.items() for path in _shards(split)]
     shards = [(str(path.resolve()), str(target.resolve())) for path, target in pairs]
-    with beam_options.pipeline(options, sum(path.stat().st_size for path, _ in pairs)) as pipeline:
+    threads = beam_options.threads(options, sum(path.stat().st_size for path, _ in pairs))
+    work = Threaded(_transform, SessionReader(schema, feedback), str(graph.resolve()), threads=threads)
+    with beam_options.pipeline(options) as pipeline:
         _ = (
             pipeline
             | "Shards" >> beam.Create(shards)
             | "Spread" >> beam.Reshuffle()
-            | "Transform" >> beam.Map(_transform, SessionReader(schema, feedback), str(graph.resolve()))
+            | "Transform" >> beam.ParDo(work)
         )
 
 
 @no_annotations
-def _transform(shard: tuple[str, str], reader: SessionReader, directory: str) -> int:
+def _transform(shard: tuple[str, str], reader: SessionReader, directory: str) -> Iterator[int]:
     """(raw file, transformed file) -> number of Examples written."""
     source, target = shard
     graph, applier = _load(directory, (Path(directory) / GRAPH_FILE).stat().st_mtime_ns)
     batches = (_examples(records, applier(records.columns), graph) for records in reader.read(source))
-    return write_record_batches(Path(target), batches)
+    yield write_record_batches(Path(target), batches)
 
 
 @lru_cache(maxsize=1)

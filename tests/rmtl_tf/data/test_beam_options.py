@@ -6,7 +6,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions, GoogleCloudOptions
 
-from rmtl_tf.data.beam_options import parse, pipeline, work_folder
+from rmtl_tf.data.beam_options import parse, pipeline, threads, work_folder
 from rmtl_tf.errors import UserError
 
 
@@ -42,17 +42,27 @@ def test_options_of_a_job_server_alone_are_left_to_it():
     assert "--state_backend=rocksdb" in given._flags
 
 
-def _workers(options: list[str], size: int) -> tuple[str, int]:
-    with pipeline(options, size) as made:
+@pytest.mark.parametrize(
+    ("options", "size", "expected"),
+    [
+        ([], 0, 1),
+        ([], 1 << 30, len(os.sched_getaffinity(0))),
+        (["direct_num_workers=3"], 0, 3),
+        (["direct_num_workers=0"], 0, len(os.sched_getaffinity(0))),
+        (["direct_num_workers=3", "direct_running_mode=multi_processing"], 1 << 30, 1),
+        (["runner=FlinkRunner", "parallelism=2"], 1 << 30, 1),
+    ],
+)
+def test_this_process_has_a_thread_for_every_core_and_other_runners_their_own_workers(
+    options, size, expected
+):
+    assert threads(options, size) == expected
+
+
+def test_threads_of_this_process_are_no_workers_of_beam():
+    with pipeline(["direct_num_workers=3"]) as made:
         _ = made | beam.Create([1])
-        direct = made.options.view_as(DirectOptions)
-    return direct.direct_running_mode, direct.direct_num_workers
-
-
-def test_large_work_is_done_by_a_thread_for_every_core_unless_options_say_otherwise():
-    assert _workers([], 0) == ("in_memory", 1)
-    assert _workers([], 1 << 30) == ("multi_threading", len(os.sched_getaffinity(0)))
-    assert _workers(["direct_running_mode=in_memory"], 1 << 30) == ("in_memory", 1)
+    assert made.options.view_as(DirectOptions).direct_num_workers == 1
 
 
 @pytest.mark.parametrize("mode", ["in_memory", "multi_threading"])
@@ -61,13 +71,13 @@ def test_an_error_of_a_worker_is_shown_as_it_was_raised(mode):
         raise UserError("logs.csv: torn at byte 7.\nMend it [while you can].")
 
     options = [f"direct_running_mode={mode}"]
-    with pytest.raises(UserError) as caught, pipeline(options, 0) as made:
+    with pytest.raises(UserError) as caught, pipeline(options) as made:
         _ = made | beam.Create([1]) | beam.Map(refuse)
     assert str(caught.value) == "logs.csv: torn at byte 7.\nMend it [while you can]."
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(ZeroDivisionError), pipeline([], 0) as made:
+    with pytest.raises(ZeroDivisionError), pipeline([]) as made:
         _ = made | beam.Create([0]) | beam.Map(lambda x: 1 / x)
 
 

@@ -165,7 +165,7 @@ def test_block_size_does_not_change_a_byte(good, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_neither_workers_nor_parts_of_files_change_a_byte(good, tmp_path, workers):
     out, _ = good
-    options = [f"direct_num_workers={workers}", "direct_running_mode=multi_threading"]
+    options = [f"direct_num_workers={workers}"]
     _ingest(out.parent / "logs", tmp_path / "out", how={"span_size": 900, "options": options})
     assert digest_tree(tmp_path / "out") == digest_tree(out)
 

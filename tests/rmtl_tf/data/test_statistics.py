@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rmtl_tf.data.datasets.base import SESSION
 from rmtl_tf.data.sessions import STEP
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate
 from rmtl_tf.schema import DataSchema, Feature, Task
 
 SCHEMA = DataSchema(
@@ -183,3 +183,35 @@ def test_a_number_is_counted_in_buckets_of_one_grid_for_all_splits():
 def test_values_are_counted_with_the_missing_ones():
     assert _statistics(ROWS).value_counts("item", "test").rows() == [("", 1), ("c", 1)]
     assert _statistics(ROWS).value_counts("clicked", "train").rows() == [("0", 2), ("1", 1)]
+
+
+@settings(max_examples=60)
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(["item", "#length"]), st.integers(0, 2), st.sampled_from(["", *"abcdef"])),
+        st.integers(1, 9),
+        max_size=20,
+    ),
+    st.integers(1, 3),
+)
+def test_condensing_keeps_what_is_frequent_in_a_split_or_overall_and_counts_the_rest(found, most):
+    rows = [(*key, count) for key, count in found.items()]
+    schema = {"feature": pl.String, SPLIT: pl.Int64, "value": pl.String, "count": pl.Int64}
+    kept, rest = condense(pl.DataFrame(rows, schema=schema, orient="row"), most)
+    scopes: dict[tuple[str, int], dict[str, int]] = {}
+    for (feature, split, value), count in found.items():
+        for scope in (split, -1):
+            counts = scopes.setdefault((feature, scope), {})
+            counts[value] = counts.get(value, 0) + count
+    top = {(feature, value) for feature, _, value in found if value == "" or feature == "#length"}
+    for (feature, _), counts in scopes.items():
+        ranked = sorted(counts, key=lambda value, counts=counts: (-counts[value], value))
+        top |= {(feature, value) for value in ranked[:most]}
+    assert sorted(kept.rows()) == sorted(row for row in rows if (row[0], row[2]) in top)
+    others = {
+        scope: [count for value, count in counts.items() if (scope[0], value) not in top]
+        for scope, counts in scopes.items()
+    }
+    assert sorted(rest.rows()) == sorted(
+        (*scope, len(rare), sum(rare)) for scope, rare in others.items() if rare
+    )
