@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtl_tf.data.lines import MAX_LINES, BadLine, read_blocks, read_header
+from rmtl_tf.data.lines import MAX_LINES, BadLine, read_blocks
 from rmtl_tf.errors import UserError
 
 
@@ -176,31 +176,6 @@ def test_gzip_is_read_by_its_name_and_a_torn_file_is_named(tmp_path):
         UserError, match=r"logs\.csv\.gz: cannot be read to its end .* Is the file complete\?"
     ):
         _read(path, ("a", "b"), 1000)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "expected a header line"),
-        (b"\n1,2\n", "expected a header line"),
-        ("a,b\n".encode("utf-16"), "expected UTF-8 text"),
-        (b"\xe9,b\n", "expected UTF-8 text"),
-    ],
-)
-def test_a_file_without_a_readable_header_is_named(tmp_path, content, message):
-    path = tmp_path / "logs.csv"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"logs\.csv: {message}"):
-        read_header(path)
-
-
-def test_a_file_that_is_no_gzip_or_no_file_is_named(tmp_path):
-    path = tmp_path / "logs.csv.gz"
-    path.write_bytes(b"a,b\n1,2\n")
-    with pytest.raises(UserError, match="cannot be read as CSV"):
-        read_header(path)
-    with pytest.raises(UserError, match="cannot be read as CSV"):
-        read_header(tmp_path / "absent.csv")
 
 
 def test_a_column_nobody_reads_may_stand_twice(tmp_path):
