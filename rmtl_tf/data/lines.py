@@ -139,7 +139,7 @@ def _parse_pieces(parser: _Parser, pieces: Iterator[tuple[bytes, bool]], number:
                 break
             block, _, lines = parser.parse(data[:place], number, True)
             number += lines
-            shown = _text(data[place : place + _SHOWN])
+            shown = _text(data[place : place + parser.max_line])
             yield Block(block.rows, [*block.bad, BadLine(number, "line too long", "", shown)])
             data, inside = data[place + parser.max_line + 1 :], True
         block, used, lines = parser.parse(data, number, final)
