@@ -26,7 +26,7 @@ from components.trainer import Trainer, TrainerParameters
 from components.transform import Transform, TransformParameters
 from rmtl_tf import console, serving_versions
 from rmtl_tf.config import RunConfig, load_config
-from rmtl_tf.errors import UserError
+from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.tensorflow_noise import quiet_import
 
 EXAMPLES = """\
@@ -305,15 +305,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(given.debug)
     try:
         given.command(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if given.debug:
-            logger.exception("traceback")
-        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
+        mistake = error if isinstance(error, UserError) else from_system(error, Path.cwd())
+        if mistake:
+            print(f"error: {mistake}", file=sys.stderr)
+            if given.debug:
+                logger.exception("traceback")
+            return 2
         print(f"unexpected error: {type(error).__name__}: {error}", file=sys.stderr)
         if given.debug:
             logger.exception("traceback")

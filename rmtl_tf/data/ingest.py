@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from rmtl_tf.config import DataConfig
 from rmtl_tf.data import beam_options, shuffle
+from rmtl_tf.data.csv_header import check_form, missing_column
 from rmtl_tf.data.datasets import get_reader
 from rmtl_tf.data.feature_stats import write_feature_stats
 from rmtl_tf.data.lines import BLOCK_SIZE
@@ -40,6 +41,7 @@ from rmtl_tf.data.sessions import START, STEP
 from rmtl_tf.data.shuffle import Piece
 from rmtl_tf.data.spans import (
     SPAN_SIZE,
+    Settled,
     Span,
     input_bytes,
     nominal_spans,
@@ -62,7 +64,7 @@ from rmtl_tf.data.splits import (
 from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate
 from rmtl_tf.data.threads import Threaded
 from rmtl_tf.data.validate import validate
-from rmtl_tf.errors import UserError, nearest
+from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file, write_json
 from rmtl_tf.schema import DataSchema
 
@@ -123,13 +125,12 @@ def check_headers(plan: Plan) -> None:
     """
     given = get_reader(plan.config.dataset).header
     for path in plan.paths:
+        if given:
+            check_form(Path(path))
         header = list(given) or read_names(Path(path))
         for column in plan.columns:
             if column.source not in header:
-                raise UserError(
-                    f'{path}: column "{column.source}" is missing; {nearest(column.source, header)} '
-                    f"The file has: {', '.join(header)}. Rename the column, or change the schema."
-                )
+                raise missing_column(Path(path), column.source, header)
             if header.count(column.source) > 1:
                 raise UserError(f'{path}: column "{column.source}" stands twice in the header. Rename one.')
 
@@ -208,12 +209,12 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
 
 
 @no_annotations
-def _settle(span: Span, plan: Plan) -> tuple[int, tuple[Span, int]]:
+def _settle(span: Span, plan: Plan) -> tuple[int, Settled]:
     return span.file, settle(Path(plan.paths[span.file]), span)
 
 
 @no_annotations
-def _number_lines(group: tuple[int, Iterable[tuple[Span, int]]]) -> list[Span]:
+def _number_lines(group: tuple[int, Iterable[Settled]]) -> list[Span]:
     return number_lines(list(group[1]))
 
 

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtl_tf.data.lines import MAX_LINES, BadLine
-from rmtl_tf.data.spans import Span, input_bytes, nominal_spans, number_lines, read_names, read_span, settle
+from rmtl_tf.data.spans import (
+    Settled,
+    Span,
+    input_bytes,
+    nominal_spans,
+    number_lines,
+    read_names,
+    read_span,
+    settle,
+)
 
 COLUMNS = ("a", "b")
 
@@ -81,14 +90,23 @@ def test_a_row_group_of_parquet_is_a_part(tmp_path):
     assert read_names(path) == ["b", "a"]
 
 
-def test_parts_in_any_order_get_their_numbers_and_empty_ones_go():
+def test_parts_in_any_order_get_their_numbers_and_those_without_a_beginning_join_the_one_before():
     settled = [
-        (Span(0, 2, 90, 120), 3),
-        (Span(0, 0, 0, 40), 4),
-        (Span(0, 1, 90, 90), 0),
-        (Span(0, 3, 120, 120), 0),
+        Settled(Span(0, 2, 80, 120), 90, 1, 3),
+        Settled(Span(0, 0, 0, 40), 0, 0, 4),
+        Settled(Span(0, 1, 40, 80), None, 2, 0),
+        Settled(Span(0, 3, 120, 130), None, 1, 0),
     ]
-    assert number_lines(settled) == [Span(0, 0, 0, 40, 1), Span(0, 2, 90, 120, 5)]
+    assert number_lines(settled) == [Span(0, 0, 0, 90, 1), Span(0, 2, 90, 130, 8)]
+
+
+def test_a_line_over_many_parts_is_in_one(tmp_path):
+    path = tmp_path / "logs.csv"
+    path.write_text("a,b\n" + "1,2\n" * 300 + "x" * 5000 + "\n" + "3,4\n" * 600)
+    spans = _parts(path, 1000)
+    (part,) = [span for span in spans if span.begin < 1300 < span.end]
+    assert part.end > 1204 + 5000
+    assert _read(path, spans) == _read(path, [Span(0, 0, 0, None, 1)])
 
 
 @pytest.mark.parametrize(("name", "factor"), [("a.csv", 1), ("a.csv.gz", 5), ("a.parquet", 4)])
