@@ -294,8 +294,10 @@ def set_up_logging(debug: bool) -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     quiet_import("tensorflow", lambda tensorflow: tensorflow.config.list_physical_devices())
-    for name in ("tensorflow", "absl", "apache_beam"):
+    for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Beam logs the traceback of every error it passes on.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"(keras|tensorflow|apache_beam)\b")
 
 
