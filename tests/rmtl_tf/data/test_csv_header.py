@@ -33,6 +33,11 @@ def _parquet(data: bytes) -> bytes:
     return stream.getvalue()
 
 
+def _size(value: str | bytes) -> str | None:
+    """The name of a case: archives hold the time they were made, so no two runs would agree on it."""
+    return f"{len(value)} bytes" if isinstance(value, bytes) else None
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -41,8 +46,9 @@ def _parquet(data: bytes) -> bytes:
         ("a.csv", TEXT.replace(b"\n", b"\r\n")),
         ("a.csv", b'"user","item"\n'),
         ("a.csv", b"user,item"),
-        ("a.csv.gz", gzip.compress(TEXT, mtime=0)),
+        ("a.csv.gz", gzip.compress(TEXT)),
     ],
+    ids=_size,
 )
 def test_the_names_of_a_header_in_any_right_form(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -61,21 +67,22 @@ def test_the_names_of_a_header_in_any_right_form(tmp_path, name, content):
         ("a.csv", TEXT.decode().encode("utf-16-be"), "it looks like UTF-16. Convert it: iconv"),
         (
             "a.csv.gz",
-            gzip.compress(TEXT.decode().encode("utf-16"), mtime=0),
+            gzip.compress(TEXT.decode().encode("utf-16")),
             "it looks like UTF-16. Convert it",
         ),
         ("a.csv", b"user,it\0em\n", "its first line holds NUL bytes. Is it a CSV file?"),
         ("a.csv", TEXT.replace(b"\n", b"\r"), "they end in CR alone. Convert it: tr"),
         ("a.csv", b"x" * (LONGEST_HEADER + 5), "the first line is longer than 1,048,576 bytes"),
-        ("a.csv", gzip.compress(TEXT, mtime=0), "it is gzip-compressed. Name it with .gz at the end"),
+        ("a.csv", gzip.compress(TEXT), "it is gzip-compressed. Name it with .gz at the end"),
         ("a.csv", _zip(TEXT), "it is a ZIP archive or a spreadsheet. Unpack it"),
         ("a.csv", _parquet(TEXT), "it is Parquet. Name it with .parquet at the end"),
         ("a.csv", bz2.compress(TEXT), "it is bzip2-compressed. Decompress it"),
         ("a.csv", lzma.compress(TEXT), "it is xz-compressed. Decompress it"),
         ("a.csv.gz", TEXT, "expected gzip by its name, but it is not compressed. Name it without .gz"),
         ("a.csv.gz", _zip(TEXT), "it is a ZIP archive or a spreadsheet"),
-        ("a.csv.gz", gzip.compress(TEXT, mtime=0)[:12], "cannot be read as CSV (Compressed file ended"),
+        ("a.csv.gz", gzip.compress(TEXT)[:12], "cannot be read as CSV (Compressed file ended"),
     ],
+    ids=_size,
 )
 def test_a_file_that_is_no_such_csv_is_named_with_what_it_is_and_what_to_do(tmp_path, name, content, message):
     path = tmp_path / name
@@ -89,7 +96,7 @@ def test_the_form_of_a_file_without_a_header_line_is_checked_alone(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xe9,any\rthing")
     check_form(path)
-    path.write_bytes(gzip.compress(TEXT, mtime=0))
+    path.write_bytes(gzip.compress(TEXT))
     with pytest.raises(UserError, match="gzip-compressed"):
         check_form(path)
 
