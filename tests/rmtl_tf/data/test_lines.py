@@ -212,6 +212,7 @@ def test_any_bytes_are_read_as_a_slow_reader_reads_them(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "MAX_LINES", 3)
         patch.setattr(spans, "MAX_LINES", 3)
+        patch.setattr(spans, "_STEP", 7)
         parts = number_lines([settle(path, span) for span in nominal_spans(path, 0, span_size)])
         blocks = [
             block
