@@ -74,7 +74,7 @@ def test_a_quoted_value_is_never_cut(tmp_path):
 
 @pytest.mark.parametrize("step", [3, 8, 37])
 def test_parts_are_the_same_however_few_bytes_are_looked_at_at_a_time(tmp_path, monkeypatch, step):
-    """Rows before and after a long value: a quote forgotten between two reads would make a part begin in it."""
+    """Rows before and after a long value: a quote forgotten between two reads would begin a part in it."""
     path = tmp_path / "logs.csv"
     value = "\n".join(["7,8"] * (MAX_LINES - 2))
     path.write_text("a,b\n" + "3,4\n" * 60 + f'1,"{value}"\n' + "3,4\n" * 400)
