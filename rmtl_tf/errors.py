@@ -73,7 +73,7 @@ def _system_error(error: BaseException) -> tuple[int, str]:
     """Its number (0: none of ours) and the path it names (or "")."""
     known = (*_FULL, *_DENIED)
     if isinstance(error, OSError) and error.errno in known:
-        return error.errno or 0, str(error.filename or "")
+        return error.errno or 0, str(error.filename2 or error.filename or "")
     return next((code for code in known if os.strerror(code) in str(error)), 0), ""
 
 

@@ -241,6 +241,9 @@ class _Parser:
 
     def _read_csv(self, text: bytes, size: int, check_utf8: bool) -> pl.DataFrame:
         """The wanted columns of the first `size` bytes of plain lines, as strings."""
+        if text.startswith(BOM):
+            # Only the first line of a file has a byte-order mark; pyarrow would take one from any block.
+            text, size = b"\n" + text[:size], size + 1
         table = pyarrow.csv.read_csv(
             pa.py_buffer(text).slice(0, size),
             read_options=pyarrow.csv.ReadOptions(

@@ -141,17 +141,13 @@ def _safe_place(stream: io.BufferedReader, begin: int, end: int) -> tuple[int | 
         quotes = np.flatnonzero(buffer == ord('"'))
         until = np.searchsorted(quotes, breaks)
         odd = np.diff(until, prepend=-quotes_open) % 2
-        if not breaks_before and odd.size:
-            odd[0] = 1  # Its beginning was not seen.
         last = np.concatenate([last, odd])
         if last.size >= MAX_LINES:
             recent = np.convolve(last, np.ones(MAX_LINES, np.int64), "valid")
             safe = np.flatnonzero(recent == 0)
             if safe.size:
                 line = int(safe[0]) + MAX_LINES - 1 - (last.size - odd.size)
-                place = begin + int(breaks[line]) + 1
-                if place < end:
-                    return place, breaks_before + line + 1
+                return begin + int(breaks[line]) + 1, breaks_before + line + 1
         last = last[-(MAX_LINES - 1) :]
         quotes_open = quotes.size - int(until[-1]) if breaks.size else quotes_open + quotes.size
         breaks_before += breaks.size

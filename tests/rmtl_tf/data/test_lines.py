@@ -47,6 +47,14 @@ def test_without_a_header_line_the_first_line_is_a_row(tmp_path):
     assert [bad.line for block in blocks for bad in block.bad] == [3]
 
 
+@pytest.mark.parametrize("block_size", [1, 1 << 20])
+def test_a_byte_order_mark_stands_before_the_first_line_only(tmp_path, block_size):
+    path = tmp_path / "logs.csv"
+    path.write_bytes("\ufeff1,2\n\ufeff3,4\n".encode())
+    blocks = list(read_blocks(path, ("a",), block_size, header=("a", "b")))
+    assert [row for block in blocks for row in block.rows["a"]] == ["1", "\ufeff3"]
+
+
 def test_wanted_columns_are_found_by_name_and_others_ignored(tmp_path):
     rows, bad = _parse(tmp_path, "x,b,y,a\n1,2,3,4\n", ("a", "b"))
     assert (rows, bad) == ([(2, "4", "2")], [])
@@ -170,7 +178,16 @@ def test_a_line_reads_the_same_whichever_way_it_takes(tmp_path_factory, line):
 
 
 _TOKENS = (b"a", b",", b",,", b'"', b'""', b'",', b',"', b"\n", b"\n\n", b"\r", b"\r\n", b"\0", b" ")
-_BYTES = (*_TOKENS, "é".encode(), "é".encode("latin-1"), "日".encode(), b"\xff", b"1,2\n", b"1,2,3\n")
+_BYTES = (
+    *_TOKENS,
+    "é".encode(),
+    "é".encode("latin-1"),
+    "日".encode(),
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"1,2\n",
+    b"1,2,3\n",
+)
 _BODIES = st.lists(st.sampled_from(_BYTES), max_size=40).map(b"".join) | st.binary(max_size=40)
 _HEADERS = st.sampled_from((("a",), ("a", "b"), ("note", "a", "b")))
 
@@ -195,6 +212,7 @@ def test_any_bytes_are_read_as_a_slow_reader_reads_them(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "MAX_LINES", 3)
         patch.setattr(spans, "MAX_LINES", 3)
+        patch.setattr(spans, "_STEP", 7)
         parts = number_lines([settle(path, span) for span in nominal_spans(path, 0, span_size)])
         blocks = [
             block

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rmtl_tf.data import spans
 from rmtl_tf.data.lines import MAX_LINES, BadLine
 from rmtl_tf.data.spans import (
     Settled,
@@ -25,8 +26,8 @@ from rmtl_tf.data.spans import (
 COLUMNS = ("a", "b")
 
 
-def _read(path: Path, spans: list[Span], block_size: int = 1 << 20) -> tuple[list[tuple], list[BadLine]]:
-    blocks = [block for span in spans for block in read_span(path, span, COLUMNS, block_size)]
+def _read(path: Path, parts: list[Span], block_size: int = 1 << 20) -> tuple[list[tuple], list[BadLine]]:
+    blocks = [block for span in parts for block in read_span(path, span, COLUMNS, block_size)]
     rows = [row for block in blocks for row in block.rows.select("#line", *COLUMNS).iter_rows()]
     return rows, [bad for block in blocks for bad in block.bad]
 
@@ -69,6 +70,19 @@ def test_a_quoted_value_is_never_cut(tmp_path):
     for span_size in range(20, 400, 7):
         rows, bad = _read(path, _parts(path, span_size))
         assert (len(rows), rows[0], bad) == (301, (2, "1", value), [])
+
+
+@pytest.mark.parametrize("step", [3, 8, 37])
+def test_parts_are_the_same_however_few_bytes_are_looked_at_at_a_time(tmp_path, monkeypatch, step):
+    """Rows before and after a long value: a quote forgotten between two reads would begin a part in it."""
+    path = tmp_path / "logs.csv"
+    value = "\n".join(["7,8"] * (MAX_LINES - 2))
+    path.write_text("a,b\n" + "3,4\n" * 60 + f'1,"{value}"\n' + "3,4\n" * 400)
+    sizes = range(50, 900, 23)
+    expected = [_parts(path, size) for size in sizes]
+    assert max(map(len, expected)) > 3
+    monkeypatch.setattr(spans, "_STEP", step)
+    assert [_parts(path, size) for size in sizes] == expected
 
 
 def test_small_and_compressed_files_are_one_part(tmp_path):
