@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.graph import FIRST_ID, UNKNOWN_ID, Categorical, Numeric, Rate, TransformGraph
+from rmtl_tf.files import read_json
 from rmtl_tf.layers import FieldEmbedding
 
+MODEL, MODEL_RUN, GRAPH = "model", "model_run", "transform_graph"
 Scaled = Numeric | Rate
+
+
+def start_weights(
+    earlier: Path, new: keras.layers.Layer, new_graph: TransformGraph
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """Weights for `new` from the model of a Trainer's outputs in `earlier`, and what `transfer` says.
+
+    Raises:
+        UserError: the folder holds no such model, or one of other inputs or another architecture.
+    """
+    from rmtl_tf.training.run import load_actor
+
+    graph = TransformGraph.load(earlier / MODEL / GRAPH)
+    arm = read_json(earlier / MODEL / "manifest.json")["arm"]
+    known = transfer(load_actor(earlier / MODEL_RUN, arm, graph), graph, new, new_graph)
+    return [np.array(variable) for variable in new.weights], known
 
 
 def transfer(

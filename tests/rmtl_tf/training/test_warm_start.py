@@ -5,13 +5,20 @@ import pyarrow as pa
 import pytest
 
 from rmtl_tf.backbones import BACKBONES, build_backbone
-from rmtl_tf.config import ModelConfig
+from rmtl_tf.config import ModelConfig, TrainingConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import GraphApplier
 from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph
+from rmtl_tf.files import read_json
 from rmtl_tf.schema import Task
-from rmtl_tf.training.phases import build
+from rmtl_tf.training.checkpoint import assign
+from rmtl_tf.training.networks import build, weights_of
+from rmtl_tf.training.predict import Predictor
+from rmtl_tf.training.problem import Problem
+from rmtl_tf.training.run import load_actor, run_training
+from rmtl_tf.training.validation import validation_metrics
 from rmtl_tf.training.warm_start import transfer
+from tests.conftest import make_table
 
 TASKS = (Task("click"), Task("buy", parent="click"))
 MODEL = ModelConfig(embedding_dim=3, bottom=(6,), tower=(4,), experts=2, shared_experts=1, task_experts=1)
@@ -103,3 +110,25 @@ def test_other_inputs_are_named():
     fewer = TransformGraph(OLD.features[:-1], TASKS, OLD.labels, OLD.timestamp)
     with pytest.raises(UserError, match="without \\['time hour'\\]"):
         transfer(model("mmoe", fewer, 0), fewer, model("mmoe", NEW, 1), NEW)
+
+
+def test_a_training_keeps_the_earlier_weights_where_no_epoch_beats_them(tmp_path):
+    spec = OLD.input_spec()
+    tables = [make_table([3, 4, 2] * 10, spec=spec, seed=seed) for seed in (0, 1)]
+    start = weights_of(model("mmoe", OLD, 7))
+    still = {"max_epochs": 1, "learning_rate": 1e-12, "weight_decay": 0.0}  # no step changes a bit
+    training = TrainingConfig(batch_size=64, arms=["control"], pretrain=still, finetune=still)
+    config = MODEL.model_copy(update={"backbone": "mmoe"})
+    run_training(Problem(spec, TASKS, *tables), OLD, "item", config, training, 0, tmp_path, start)
+    pretrained = read_json(tmp_path / "run.json")["arms"][0]
+    expected = validation_metrics(tables[1], Predictor(model_with(start), tables[1])(), ("click", "buy"))
+    assert pretrained["best_epoch"] == 0
+    assert pretrained["validation"] == pytest.approx(expected)
+    for before, after in zip(start, load_actor(tmp_path, "pretrained", OLD).weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def model_with(weights):
+    backbone = model("mmoe", OLD, 0)
+    assign(backbone.weights, weights)
+    return backbone
