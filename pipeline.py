@@ -21,6 +21,7 @@ from components.log_simulator import LogSimulator
 from components.pusher import Pusher, PusherParameters
 from components.reporter import Reporter, ReporterParameters
 from components.runner import run
+from components.span_example_gen import span_steps
 from components.tfds_import import TfdsImport, TfdsImportParameters
 from components.trainer import Trainer, TrainerParameters
 from components.transform import Transform, TransformParameters
@@ -84,7 +85,12 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
         simulator = LogSimulator(data.simulate)
         components.append(simulator)
         logs = simulator.outputs["logs"]
-    examples = example_gen(data, logs, beam)
+    examples: Component
+    if data.path is not None and "{SPAN}" in data.path:
+        spans, examples = span_steps(data, beam)
+        components += spans
+    else:
+        examples = example_gen(data, logs, beam)
     artifacts = dict(examples.outputs)
 
     def take(cls: type[Component], parameters) -> Component:
@@ -113,6 +119,7 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
                 model=config.model,
                 training=config.training,
                 serving=config.serving,
+                serving_directory=serving if config.training.warm_start == "blessed" else None,
                 seed=config.seed,
             ),
         ),

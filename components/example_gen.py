@@ -56,20 +56,13 @@ class ExampleGen(Component):
     def execute(
         inputs: Mapping[str, Path], outputs: Mapping[str, Path], parameters: ExampleGenParameters
     ) -> None:
-        from rmtl_tf.data.feedback import feedback_columns
         from rmtl_tf.data.ingest import ingest
-        from rmtl_tf.data.tfds.metadata import raw_columns, write_metadata
         from rmtl_tf.schema import read_schema
 
         data = parameters.data
         source, schema = _source(inputs, parameters), read_schema(data.data_schema)
         ingest(source, outputs["examples"], outputs["statistics"], data, schema, options=parameters.beam)
-        write_metadata(
-            outputs["examples"],
-            Path(data.data_schema).stem,
-            raw_columns(schema, feedback_columns(data.feedback, schema)),
-            "Session records: one Example is a session window, lists hold a value for each of its steps.",
-        )
+        describe_examples(outputs["examples"], data)
 
 
 class FileExampleGen(ExampleGen):
@@ -90,6 +83,21 @@ def example_gen(data: DataConfig, logs: Output | None = None, beam: Sequence[str
     """
     parameters = ExampleGenParameters.of(data, beam)
     return FileExampleGen(parameters) if logs is None else ExampleGen(parameters, {"logs": logs})
+
+
+def describe_examples(examples: Path, data: DataConfig) -> None:
+    """Writes what TFDS needs to read the Examples."""
+    from rmtl_tf.data.feedback import feedback_columns
+    from rmtl_tf.data.tfds.metadata import raw_columns, write_metadata
+    from rmtl_tf.schema import read_schema
+
+    schema = read_schema(data.data_schema)
+    write_metadata(
+        examples,
+        Path(data.data_schema).stem,
+        raw_columns(schema, feedback_columns(data.feedback, schema)),
+        "Session records: one Example is a session window, lists hold a value for each of its steps.",
+    )
 
 
 def _source(inputs: Mapping[str, Path], parameters: ExampleGenParameters) -> Path:

@@ -26,6 +26,7 @@ from rmtl_tf.config.data import (
     FeedbackConfig,
     SessionConfig,
     SimulatorConfig,
+    SpansConfig,
     TransformConfig,
     ValidationConfig,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "ServingConfig",
     "SessionConfig",
     "SimulatorConfig",
+    "SpansConfig",
     "Strict",
     "TD3BCConfig",
     "TrainingConfig",

@@ -60,11 +60,30 @@ class ValidationConfig(Strict):
         return severity
 
 
+class SpansConfig(Strict):
+    """Logs that grow by a folder or file a span, for example a day: `{SPAN}` in data.path (docs/data.md)."""
+
+    validation: int = Field(1, ge=1, description="spans before the test spans that are for validation")
+    test: int = Field(1, ge=1, description="newest spans, for test; all others are for training")
+    window: int | None = Field(None, ge=3, description="only so many of the newest spans; none: all")
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> SpansConfig:
+        if self.window is not None and self.window <= self.validation + self.test:
+            raise ValueError(
+                f"window: {self.window} spans leave none for training beside {self.validation} to validate "
+                f"and {self.test} to test"
+            )
+        return self
+
+
 class DataConfig(Strict):
     """Which logs, and how they are cut."""
 
     dataset: str = Field("simulator", description="reader: a name in rmtl_tf/data/datasets")
-    path: str | None = Field(None, description="folder with the raw files; none: simulate")
+    path: str | None = Field(
+        None, description="folder with the raw files, or with {SPAN} one of each span; none: simulate"
+    )
     source: str | None = Field(
         None, description="tfds:NAME[/CONFIG][:VERSION], a TFDS data set prepared in data.path (docs/tfds.md)"
     )
@@ -72,8 +91,9 @@ class DataConfig(Strict):
     simulate: SimulatorConfig = SimulatorConfig()
     session: SessionConfig = SessionConfig()
     split: tuple[float, float, float] = Field(
-        (0.6, 0.2, 0.2), description="train, validation, test; by start time"
+        (0.6, 0.2, 0.2), description="train, validation, test; by start time; spans are divided by `spans`"
     )
+    spans: SpansConfig = SpansConfig()
     max_bad_fraction: Unit = Field(0.01, description="stop when more rows than this are bad")
     feedback: FeedbackConfig = FeedbackConfig()
     validation: ValidationConfig = ValidationConfig()

@@ -154,6 +154,11 @@ class TrainingConfig(Strict):
 
     batch_size: int = Field(2048, ge=2, le=10**7, description="records a batch; whole sessions")
     pretrain: PhaseConfig = PhaseConfig()
+    warm_start: str = Field(
+        "none",
+        description="blessed: phase A starts from the newest pushed model of other data; or the folder of a "
+        "Trainer's outputs; none: from new weights",
+    )
     critic: CriticConfig = CriticConfig()
     finetune: PhaseConfig = PhaseConfig(learning_rate=1e-4)
     arms: tuple[ArmConfig, ...] = Field(

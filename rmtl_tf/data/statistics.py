@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from rmtl_tf.schema import DataSchema, Feature
 SPLIT = "#split"
 
 KEPT = 1000
+TABLES = "tables"
 _TOP = 10
 _NO_REST = pl.DataFrame(schema={"feature": pl.String} | dict.fromkeys((SPLIT, "distinct", "count"), pl.Int64))
 _LENGTHS = "#length"
@@ -86,6 +88,19 @@ def merge(tables: Sequence[Tables]) -> Tables:
     )
     buckets = _pool_buckets(pl.concat([table.buckets for table in tables]))
     return Tables(counts, moments, buckets, rest.sort("feature", SPLIT))
+
+
+def save_tables(tables: Tables, directory: Path) -> None:
+    """Writes the tables into `directory/tables/`, for `load_tables`."""
+    (directory / TABLES).mkdir(exist_ok=True)
+    for part in fields(Tables):
+        getattr(tables, part.name).write_ipc(directory / TABLES / f"{part.name}.arrow", compression="lz4")
+
+
+def load_tables(directory: Path) -> Tables:
+    """What `save_tables` wrote."""
+    names = (part.name for part in fields(Tables))
+    return Tables(*(pl.read_ipc(directory / TABLES / f"{name}.arrow") for name in names))
 
 
 def condense(counts: pl.DataFrame, most: int = KEPT) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -281,6 +296,10 @@ class Statistics:
             "min": row["low"],
             "max": row["high"],
         }
+
+    def begin(self, split: str) -> int:
+        """The earliest timestamp of a split, unix seconds."""
+        return int(self._of(self.tables.moments, self.schema.timestamp, split)["low"].min())  # type: ignore[arg-type]
 
     def value_counts(self, name: str, split: str) -> pl.DataFrame:
         """`value`, `count` of the frequent values of a categorical feature or label, the most frequent first;

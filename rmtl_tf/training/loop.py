@@ -33,6 +33,7 @@ class Progress:
         sums, counts: of this epoch's logs: running sums, and in how many batches each was logged.
         history: one entry per finished epoch.
         records, seconds: records trained on and the time it took, without evaluation and tracing.
+        start: metrics of the weights a warm start begins with.
     """
 
     epoch: int = 0
@@ -46,6 +47,7 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    start: dict[str, float] | None = None
 
 
 class Phase:

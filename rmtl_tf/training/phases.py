@@ -80,10 +80,20 @@ class Trainer:
         build(layer, self.problem.spec)
         return layer
 
-    def pretrain(self) -> tuple[Frozen, Progress]:
-        """Phase A: plain mean of the task losses, early stopping on validation mean AUC."""
+    def pretrain(self, start: Weights | None = None) -> tuple[Frozen, Progress]:
+        """Phase A: plain mean of the task losses, early stopping on validation mean AUC.
+
+        Args:
+            start: weights of an earlier model, which stay where no epoch beats them; None: new ones.
+        """
         agent = Agent(self.backbone("A"), build_weighting(WeightingConfig()), self.problem.names)
-        progress = self._train_actor("pretrain", agent, "A", self.training.pretrain, None, None)
+        before: dict[str, float] | None = None
+        if start is not None:
+            assign(agent.backbone.weights, start)
+            before = self.validate(start)
+        config, incumbent = self.training.pretrain, None if before is None else before["auc"]
+        progress = self._train_actor("pretrain", agent, "A", config, incumbent, None)
+        progress.start = before
         problem, backbone = self.problem, agent.backbone
         logits = [Predictor(backbone, table)() for table in (problem.train, problem.validation)]
         return Frozen(weights_of(backbone), *logits), progress

@@ -43,10 +43,13 @@ def run_training(
     training: TrainingConfig,
     seed: int,
     directory: Path,
+    start: Weights | None = None,
 ) -> None:
     """Trains all arms and writes into `directory`: `run.json` (summary), `weights/<arm>.weights.h5`,
     `critics/<name>/` (`rmtl_tf.rl.critic_io`), `omega.npz` (a sample of omega on train records, an array
     [n, K] per arm) and `tensorboard/`.
+
+    `start`: weights for phase A to begin with (`rmtl_tf.training.warm_start`), in the backbone's order.
 
     A killed run goes on from `directory/.checkpoints`.
     """
@@ -55,11 +58,11 @@ def run_training(
     trainer = Trainer(problem, model, training, seed, directory / ".checkpoints", directory / "tensorboard")
     critics = Critics(trainer, graph, directory)
     summary = Summary(problem, model, training, seed)
-    frozen, progress = trainer.pretrain()
+    frozen, progress = trainer.pretrain(start)
     summary.add_actor(PRETRAINED, None, progress)
     actors = {PRETRAINED: frozen.weights}
     omegas: dict[str, Any] = {}
-    incumbent = max(entry["auc"] for entry in progress.history)
+    incumbent = progress.best or 0.0
     for arm in training.arms:
         used = critics.of(arm, frozen)
         if used is not None:

@@ -50,8 +50,8 @@ class Summary:
         critic of its own, that is added too, as it was at the arm's best epoch, or at the end."""
         best = progress.history[max(progress.best_epoch - 1, 0)]
         kept = progress.best_epoch == 0
-        if kept:  # no epoch beat the pretrained actor, whose numbers stand
-            best = self.values["arms"][0]["validation"]
+        if kept:  # no epoch beat what it started from, whose numbers stand
+            best = (self.values["arms"][0]["validation"] if arm is not None else progress.start) or {}
         metrics = {key: value for key, value in best.items() if key.partition("/")[0] in ("auc", "logloss")}
         self.values["arms"].append(
             {
@@ -64,7 +64,7 @@ class Summary:
                 "validation": metrics,
                 "validation_auc": {task: metrics[f"auc/{task}"] for task in self.names},
                 "seconds": progress.seconds,
-                "incumbent_kept": kept,
+                "incumbent_kept": kept and arm is not None,
             }
         )
         self._history(_phase(arm), name, progress)
