@@ -312,7 +312,7 @@ def _write(
         write_record_batches(shard_path(split_dir(Path(examples), split), number, plan.shards), batches)
         windows.append(count)
     tables = tabulate(records, windows, plan.schema, plan.feedback)
-    part = shuffle.partition_numbers(tables.counts["value"], plan.shards)
+    part = shuffle.parts_of(tables.counts["value"], plan.shards)
     for piece in shuffle.spill(tables.counts, part, f"{work}/counts-{number}.arrow", (number,)):
         yield beam.pvalue.TaggedOutput("counts", piece)
     yield beam.pvalue.TaggedOutput("moments", ((number,), shuffle.pack(tables.moments)))

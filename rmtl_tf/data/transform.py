@@ -1,7 +1,7 @@
 """Fitting and applying the transform graph with Beam, one element per shard; Arrow and numpy do the work.
 
 Examples hold session windows; both steps see them as flat columns of records, some megabytes at a time. How
-often each value occurs is counted by shard; the counts of a value meet by its checksum, and only those that
+often each value occurs is counted by shard; the counts of a value meet by its hash, and only those that
 make it into a vocabulary go on: so memory does not grow with the logs, nor with their rare values.
 """
 
@@ -95,7 +95,7 @@ def _analyze(
     for records in reader.read(path):
         analysis.add(records.without_lookahead())
     counts = analysis.take_values()
-    place = shuffle.partition_numbers(counts["value"], parts)
+    place = shuffle.parts_of(counts["value"], parts)
     for part, piece in shuffle.spill(counts, place, f"{work}/counts-{number}.arrow", (number,)):
         yield beam.pvalue.TaggedOutput("counts", (part, piece))
     yield analysis
