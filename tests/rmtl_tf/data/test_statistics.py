@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from rmtl_tf.data.datasets.base import SESSION
 from rmtl_tf.data.sessions import STEP
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, merge, tabulate, write_feature_stats
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate, write_feature_stats
 from rmtl_tf.schema import DataSchema, Feature, Task
 
 SCHEMA = DataSchema(
@@ -184,3 +185,39 @@ def test_feature_stats_can_be_read_by_tfdv(tmp_path):
     assert [(value.value, value.frequency) for value in item.top_values] == [("a", 2.0), ("b", 1.0)]
     assert (price.common_stats.num_missing, price.common_stats.num_non_missing) == (1, 2)
     assert (price.mean, price.std_dev, price.min, price.max) == (2.0, 1.0, 1.0, 3.0)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("fg"), st.integers(0, 2), st.sampled_from(["", *"abcdefgh"]), st.integers(1, 9)
+        ),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_condensed_parts_keep_the_frequent_values_and_count_the_others(rows, most, parts):
+    """Against dictionaries: the frequent values of each split and of all, missing ones, number of others."""
+    schema = {"feature": pl.String, SPLIT: pl.Int64, "value": pl.String, "count": pl.Int64}
+    counts = pl.DataFrame(rows, schema=schema, orient="row")
+    exact: dict[tuple[str, int], Counter[str]] = {}
+    for feature, split, value, count in rows:
+        for number in (split, -1):
+            exact.setdefault((feature, number), Counter())[value] += count
+    place = pl.col("value").hash() % parts
+    shares = [counts.filter(place == part) for part in range(parts)]
+    condensed = [condense(share, most) for share in shares if share.height]
+    kept, rest = (pl.concat(frames) for frames in zip(*condensed, strict=True))
+    for (feature, split), values in exact.items():
+        order = sorted(values, key=lambda value: (-values[value], value))
+        mine = kept.filter(pl.col("feature") == feature)
+        if split >= 0:
+            mine = mine.filter(pl.col(SPLIT) == split)
+        found = dict(mine.group_by("value").agg(pl.sum("count")).select("value", "count").iter_rows())
+        assert {value: values[value] for value in order[:most]}.items() <= found.items()
+        assert found.items() <= values.items()
+        assert ("" in values) == ("" in found)
+        others = rest.filter((pl.col("feature") == feature) & (pl.col(SPLIT) == split))["distinct"].sum()
+        assert len(found) + others == len(values)
