@@ -67,24 +67,19 @@ def find_history(
     places = np.arange(record.size)
     first = np.maximum.accumulate(np.where(begins, places, 0))
     same_time = np.maximum.accumulate(np.where(later, places, 0))  # rank of the first record of this second
-    known = [time + task.delay for task in spec.tasks]
-    positive = []
-    for task, since in zip(spec.tasks, known, strict=True):
-        at = (
-            np.maximum(label_times[task.label][record], time) + task.delay
-            if task.label in label_times
-            else since
-        )
-        positive.append(np.where(labels[task.label][record] == 1, at, _NEVER))
-    none = np.zeros((record.size, 0), np.int64)
+    known, positive = [], []
+    for task in spec.tasks:
+        came = np.maximum(label_times.get(task.label, timestamp)[record], time)
+        known.append(time + task.delay)
+        positive.append(np.where(labels[task.label][record] == 1, came + task.delay, _NEVER))
     return History(
         spec=spec,
         record=record,
         first=first[rank],
         newest=same_time[rank] - 1,
         now=timestamp,
-        known=np.stack(known, axis=1) if known else none,
-        positive=np.stack(positive, axis=1) if positive else none,
+        known=np.array(known, np.int64).reshape(-1, record.size).T,
+        positive=np.array(positive, np.int64).reshape(-1, record.size).T,
     )
 
 
