@@ -147,7 +147,10 @@ def plan(schema: DataSchema, feedback: Sequence[str]) -> Plan:
 
 @dataclass
 class Analysis:
-    """Everything `fit` needs to know of the train records. Grows by `add`, joins others by `merge`."""
+    """Everything `fit` needs to know of the train records. Grows by `add`, joins others by `merge`.
+
+    `parts` and `taken` say how often `take_values` was called, and how many records' values it took in all.
+    """
 
     plan: Plan
     records: int = 0
@@ -155,6 +158,8 @@ class Analysis:
     moments: dict[str, Moments] = field(default_factory=dict)
     positives: dict[str, int] = field(default_factory=dict)
     pairs: dict[str, Counts] = field(default_factory=dict)
+    parts: int = 0
+    taken: int = 0
 
     def __post_init__(self) -> None:
         self.values = {name: Counts(["value"]) for name in self.plan.categorical}
@@ -189,7 +194,10 @@ class Analysis:
                 frame.select(pl.lit(name).alias("feature"), pl.col("value").cast(pl.Binary), "count")
             )
         self.values = {name: Counts(["value"]) for name in self.plan.categorical}
-        return pl.concat([_NO_VALUES, *frames])
+        values = pl.concat([_NO_VALUES, *frames])
+        self.parts += 1
+        self.taken += int(values["count"].sum())
+        return values
 
     def add_values(self, values: pl.DataFrame) -> None:
         """Adds what `take_values` took."""
@@ -198,6 +206,8 @@ class Analysis:
 
     def merge(self, other: Analysis) -> None:
         self.records += other.records
+        self.parts += other.parts
+        self.taken += other.taken
         for name, counts in self.values.items():
             counts.merge(other.values[name])
         for name, moments in self.moments.items():

@@ -167,7 +167,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             | "Records"
             >> beam.ParDo(Threaded(_records, plan, work, threads=threads))
             .with_output_types(Any)
-            .with_outputs("bad", "tally", main="records")
+            .with_outputs("bad", "tally", "arrived", main="records")
         )
         starts = beam.pvalue.AsSingleton(made.tally | "Tally" >> beam.CombineGlobally(_Tally()))
         times = (
@@ -200,6 +200,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             "rest": values.rest,
             "moments": written.moments,
             "buckets": written.buckets,
+            "arrived": made.arrived,
             "times": times | beam.Map(lambda pair: ((0,), shuffle.pack(pl.DataFrame({"time": pair})))),
         }
         for name, frames in results.items():
@@ -226,7 +227,7 @@ def _number_lines(group: tuple[int, Iterable[Settled]]) -> list[Span]:
 @no_annotations
 def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
     """A part of a file -> (partition, piece) of its events; tagged: bad rows, number of rows, errors."""
-    columns, rows = plan.columns, 0
+    columns, rows, valid = plan.columns, 0, 0
     file, order = span.file, (span.file, span.number)
     header = get_reader(plan.config.dataset).header
     wanted = [column.source for column in columns]
@@ -237,6 +238,7 @@ def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
             events, bad = validate(block.rows, columns, file)
             bad = pl.concat([bad, bad_lines(block.bad, file)])
             rows += block.read
+            valid += events.height
             bar.update(block.read)
             if bad.height:
                 yield beam.pvalue.TaggedOutput("bad", (order, shuffle.pack(bad)))
@@ -249,16 +251,18 @@ def _parse(span: Span, plan: Plan, work: str) -> Iterator[Any]:
         )
     finally:
         bar.close()
-    yield beam.pvalue.TaggedOutput(
-        "files", (order, shuffle.pack(pl.DataFrame({"file": [file], "rows": [rows]})))
-    )
+    read = pl.DataFrame({"file": [file], "rows": [rows], "events": [valid]})
+    yield beam.pvalue.TaggedOutput("files", (order, shuffle.pack(read)))
 
 
 @no_annotations
 def _records(partition: tuple[int, Iterable[Piece]], plan: Plan, work: str) -> Iterator[Any]:
     """The events of a partition -> (partition, file of records); tagged: bad rows, session starts."""
     number, pieces = partition
-    records, bad = make_records(shuffle.gather(pieces), plan)
+    events = shuffle.gather(pieces)
+    records, bad = make_records(events, plan)
+    arrived = pl.DataFrame({"events": [events.height], "records": [records.height]})
+    yield beam.pvalue.TaggedOutput("arrived", ((number,), shuffle.pack(arrived)))
     if bad.height:
         yield beam.pvalue.TaggedOutput("bad", ((number,), shuffle.pack(bad)))
     if records.height:
@@ -322,7 +326,7 @@ def _write(
         write_record_batches(shard_path(split_dir(Path(examples), split), number, plan.shards), batches)
         windows.append(count)
     tables = tabulate(records, windows, plan.schema, plan.feedback)
-    part = shuffle.partition_numbers(tables.counts["value"], plan.shards)
+    part = shuffle.parts_of(tables.counts["value"], plan.shards)
     for piece in shuffle.spill(tables.counts, part, f"{work}/counts-{number}.arrow", (number,)):
         yield beam.pvalue.TaggedOutput("counts", piece)
     yield beam.pvalue.TaggedOutput("moments", ((number,), shuffle.pack(tables.moments)))
@@ -371,6 +375,7 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
     first, second = results["times"]["time"].to_list()
     tables = Tables(*(results[name] for name in ("counts", "moments", "buckets", "rest")))
     statistics = Statistics(merge([tables]), plan.schema, plan.feedback)
+    _check_whole(results, sum(statistics.records.values()))
     if plan.log_span is not None:
         save_tables(tables, directory)
         report = _of_files(plan, files, bad)
@@ -387,6 +392,21 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
         rows, report["bad_rows"], report["excluded_rows"], reasons, report["sessions"], records,
     )  # fmt: skip
     return report
+
+
+def _check_whole(results: dict[str, pl.DataFrame], written: int) -> None:
+    """A runner that loses a bundle must not go unnoticed.
+
+    Raises:
+        RuntimeError: events that were read did not all become records, or records were not all written.
+    """
+    read = int(results["files"]["events"].sum())
+    arrived, made = results["arrived"].sum().row(0)
+    if (read, made) != (arrived, written):
+        raise RuntimeError(
+            f"the Beam runner lost rows: {read:,} valid events were read and {arrived:,} arrived, {made:,} "
+            f"records were made and {written:,} written. Run again, or on another runner."
+        )
 
 
 def _complete_shards(examples: Path, shards: int) -> None:

@@ -23,6 +23,8 @@ from rmtl_tf.errors import UserError
 
 FeatureType = Literal["bytes", "int", "float"]
 
+_LENGTH = struct.Struct("<Q")
+_HEADER_BYTES = 12  # a length and its checksum
 _CHECKSUM_BYTES = 4
 _READ_BYTES = 16 << 20
 _ARROW: dict[str, pa.DataType] = {"bytes": pa.large_binary(), "int": pa.int64(), "float": pa.float32()}
@@ -62,9 +64,8 @@ def write_record_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 def _framed(batch: pa.RecordBatch) -> np.ndarray:
     """TFRecords of all rows: length and its masked CRC-32C, the Example, its masked CRC-32C."""
     out, bounds = serialize(batch, before=_length, after=_CHECKSUM_BYTES)
-    data = out.tobytes()
-    checksums = np.array([google_crc32c.value(data[begin:end]) for begin, end in bounds.tolist()], np.uint64)
-    windows(out, _CHECKSUM_BYTES)[bounds[:, 1]] = _masked(checksums).astype("<u4").view("V4")
+    checksums = _checksums(out.tobytes(), bounds).astype("<u4")
+    windows(out, _CHECKSUM_BYTES)[bounds[:, 1]] = checksums.view("V4")
     return out
 
 
@@ -154,7 +155,7 @@ def _frames(path: Path, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         position = 0
         while data := stream.read(_READ_BYTES):
             bounds, used = _complete_records(data, path, position)
-            while not bounds:
+            while not len(bounds):
                 more = stream.read(_READ_BYTES)
                 if not more:
                     raise _damaged(path, position)
@@ -162,25 +163,45 @@ def _frames(path: Path, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 bounds, used = _complete_records(data, path, position)
             stream.seek(position + used)
             for first in range(0, len(bounds), most):
-                yield np.frombuffer(data, np.uint8), np.array(bounds[first : first + most], np.int64)
+                yield np.frombuffer(data, np.uint8), bounds[first : first + most]
             position += used
 
 
-def _complete_records(data: bytes, path: Path, position: int) -> tuple[list[tuple[int, int]], int]:
-    """Bounds of the Examples whose records end in `data`, and bytes used; `data` begins at `position`."""
-    bounds, at, size = [], 0, len(data)
-    while at + 12 <= size:
-        length = int.from_bytes(data[at : at + 8], "little")
-        if data[at : at + 12] != _length(length):
-            raise _damaged(path, position + at)
-        begin, end = at + 12, at + 12 + length
-        if end + _CHECKSUM_BYTES > size:
+def _complete_records(data: bytes, path: Path, position: int) -> tuple[np.ndarray, int]:
+    """Bounds [B, 2] of the Examples whose records end in `data`, and bytes used; it begins at `position`."""
+    starts, ends, at, last = [], [], 0, len(data) - _HEADER_BYTES
+    while at <= last:
+        end = at + _HEADER_BYTES + _LENGTH.unpack_from(data, at)[0]
+        if end + _CHECKSUM_BYTES > len(data):
+            if data[at : at + _HEADER_BYTES] != _length(end - at - _HEADER_BYTES):
+                raise _damaged(path, position + at)
             break
-        if data[end : end + _CHECKSUM_BYTES] != _checksum(data[begin:end]):
-            raise _damaged(path, position + at)
-        bounds.append((begin, end))
+        starts.append(at)
+        ends.append(end)
         at = end + _CHECKSUM_BYTES
+    begin = np.array(starts, np.int64)
+    bounds = np.stack([begin + _HEADER_BYTES, np.array(ends, np.int64)], axis=1)
+    damaged = _wrong_checksums(data, bounds)
+    if damaged.size:
+        raise _damaged(path, position + starts[damaged[0]])
     return bounds, at
+
+
+def _wrong_checksums(data: bytes, bounds: np.ndarray) -> np.ndarray:
+    """Which records have another checksum of their length or of their Example than they should."""
+    content = np.frombuffer(data, np.uint8)
+    sizes, place = np.unique(bounds[:, 1] - bounds[:, 0], return_inverse=True)
+    headers = np.frombuffer(b"".join(map(_length, sizes.tolist())), f"V{_HEADER_BYTES}")
+    found = windows(content, _HEADER_BYTES)[bounds[:, 0] - _HEADER_BYTES]
+    checksums = windows(content, _CHECKSUM_BYTES)[bounds[:, 1]].view("<u4")
+    return np.flatnonzero((found != headers[place]) | (checksums != _checksums(data, bounds)))
+
+
+def _checksums(data: bytes, bounds: np.ndarray) -> np.ndarray:
+    """The masked CRC-32C of data[begin:end] for all bounds [B, 2]."""
+    # Two lists of numbers: a list of pairs would keep Python's garbage collector busy.
+    ends = zip(*bounds.T.tolist(), strict=True)
+    return _masked(np.array([google_crc32c.value(data[begin:end]) for begin, end in ends], np.uint64))
 
 
 def _damaged(path: Path, position: int) -> UserError:
@@ -192,7 +213,7 @@ def _damaged(path: Path, position: int) -> UserError:
 
 @lru_cache(maxsize=1 << 14)
 def _length(size: int) -> bytes:
-    data = struct.pack("<Q", size)
+    data = _LENGTH.pack(size)
     return data + _checksum(data)
 
 

@@ -112,19 +112,22 @@ def condense(counts: pl.DataFrame, most: int = KEPT) -> tuple[pl.DataFrame, pl.D
     counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count"))
     overall = counts.group_by("feature", "value").agg(pl.sum("count"), pl.lit(-1, pl.Int64).alias(SPLIT))
     ranked = pl.concat([counts, overall.select(counts.columns)])
-    ranked = ranked.sort("feature", SPLIT, pl.col("count"), "value", descending=[False, False, True, False])
-    row = pl.int_range(pl.len(), dtype=pl.Int64)
-    begins = (pl.struct("feature", SPLIT) != pl.struct("feature", SPLIT).shift()).fill_null(True)
-    rank = row - pl.when(begins).then(row).forward_fill()
-    top = (
-        ranked.filter((rank < most) | (pl.col("value") == "") | pl.col("feature").is_in([_LENGTHS, _WINDOWS]))
-        .select("feature", "value")
-        .unique()
-    )
+    groups = ranked.partition_by("feature", SPLIT)
+    frequent = pl.concat(_most_frequent(group, most) for group in groups)
+    always = counts.filter((pl.col("value") == "") | pl.col("feature").is_in([_LENGTHS, _WINDOWS]))
+    top = pl.concat([frequent, always]).select("feature", "value").unique()
     kept = counts.join(top, on=("feature", "value"), how="semi").sort("feature", SPLIT, "value")
     others = ranked.join(top, on=("feature", "value"), how="anti")
     rest = others.group_by("feature", SPLIT).agg(pl.len().cast(pl.Int64).alias("distinct"), pl.sum("count"))
     return kept, rest.sort("feature", SPLIT)
+
+
+def _most_frequent(counts: pl.DataFrame, most: int) -> pl.DataFrame:
+    """The `most` rows with the largest counts; ties by value."""
+    if counts.height > most:
+        least = counts["count"].top_k(most).min()
+        counts = counts.filter(pl.col("count") >= least)
+    return counts.sort("count", "value", descending=[True, False]).head(most)
 
 
 def _single_values(records: pl.DataFrame, feature: Feature) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Fitting and applying the transform graph with Beam, one element per shard; Arrow and numpy do the work.
 
 Examples hold session windows; both steps see them as flat columns of records, some megabytes at a time. How
-often each value occurs is counted by shard; the counts of a value meet by its checksum, and only those that
+often each value occurs is counted by shard; the counts of a value meet by its hash, and only those that
 make it into a vocabulary go on: so memory does not grow with the logs, nor with their rare values.
 """
 
@@ -70,7 +70,7 @@ def analyze(
                     .with_output_types(Any)
                     .with_outputs("counts", main="analyses")
                 )
-                values = (
+                values = beam.pvalue.AsList(
                     analyzed.counts
                     | "Counts of a value" >> beam.GroupByKey()
                     | "Frequent" >> beam.Map(_frequent, config).with_output_types(Any)
@@ -78,7 +78,7 @@ def analyze(
                 _ = (
                     analyzed.analyses
                     | "All" >> beam.CombineGlobally(_Merge(columns))
-                    | "Save" >> beam.Map(_save, beam.pvalue.AsList(values), schema, config, target)
+                    | "Save" >> beam.Map(_save, values, len(shards), schema, config, target)
                 )
         finally:
             shuffle.remove(work)
@@ -95,23 +95,34 @@ def _analyze(
     for records in reader.read(path):
         analysis.add(records.without_lookahead())
     counts = analysis.take_values()
-    place = shuffle.partition_numbers(counts["value"], parts)
+    place = shuffle.parts_of(counts["value"], parts)
     for part, piece in shuffle.spill(counts, place, f"{work}/counts-{number}.arrow", (number,)):
         yield beam.pvalue.TaggedOutput("counts", (part, piece))
     yield analysis
 
 
 @no_annotations
-def _frequent(group: tuple[int, Iterable[Piece]], config: TransformConfig) -> bytes:
-    """Of the values of one part those that can be in a vocabulary, with their counts."""
-    return shuffle.pack(frequent(shuffle.gather(group[1]), config))
+def _frequent(group: tuple[int, Iterable[Piece]], config: TransformConfig) -> tuple[int, bytes]:
+    """The sum of all counts of one part, and the counts of values that can be in a vocabulary."""
+    counts = shuffle.gather(group[1])
+    return int(counts["count"].sum()), shuffle.pack(frequent(counts, config))
 
 
 @no_annotations
 def _save(
-    analysis: Analysis, values: list[bytes], schema: DataSchema, config: TransformConfig, directory: str
+    analysis: Analysis,
+    values: list[tuple[int, bytes]],
+    shards: int,
+    schema: DataSchema,
+    config: TransformConfig,
+    directory: str,
 ) -> None:
-    for counts in values:
+    if (analysis.parts, sum(counted for counted, _ in values)) != (shards, analysis.taken):
+        raise RuntimeError(
+            f"the Beam runner lost results: {analysis.parts} of {shards} shards arrived. Run again, or on "
+            "another runner."
+        )
+    for _, counts in values:
         analysis.add_values(shuffle.unpack(counts))
     fit(analysis, schema, config).save(directory)
 
@@ -163,6 +174,8 @@ def transform(
             | "Spread" >> beam.Reshuffle()
             | "Transform" >> beam.ParDo(work)
         )
+    if lost := [target for _, target in pairs if not target.exists()]:
+        raise RuntimeError(f"the Beam runner lost {len(lost)} shards, for example {lost[0]}. Run again.")
 
 
 @no_annotations

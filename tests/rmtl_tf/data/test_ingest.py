@@ -401,3 +401,24 @@ def test_real_labels_equal_a_plain_count_over_the_raw_file(deskdrop):
     }
     assert set(found) == set(viewed)
     assert {pair for pair, label in found.items() if label} == engaged
+
+
+@pytest.mark.parametrize("step", ["gather", "read_frame"])
+def test_rows_that_a_runner_loses_do_not_go_unnoticed(tmp_path, monkeypatch, step):
+    """The first partition comes without its last row, on the way in or on the way out."""
+    from rmtl_tf.data import shuffle
+
+    whole, lost = getattr(shuffle, step), []
+
+    def lossy(source, *arguments):
+        frame = whole(source, *arguments)
+        if not lost and ("#start" in frame.columns) == (step == "read_frame") and frame.width > 2:
+            lost.append(frame.height)
+            return frame[:-1]
+        return frame
+
+    monkeypatch.setattr(shuffle, step, lossy)
+    _write(tmp_path / "logs" / "events.csv", _lines())
+    with pytest.raises(RuntimeError, match="the Beam runner lost rows: 120 valid events"):
+        _ingest(tmp_path / "logs", tmp_path / "out")
+    assert lost

@@ -10,6 +10,7 @@ from rmtl_tf.data.shuffle import (
     gather,
     pack,
     partition_numbers,
+    parts_of,
     read_frame,
     remove,
     spill,
@@ -54,3 +55,10 @@ def test_a_key_has_the_partition_its_checksum_names_as_text_and_as_bytes():
     expected = [zlib.crc32(key.encode()) % 3 for key in keys]
     assert partition_numbers(keys, 3).tolist() == expected
     assert partition_numbers(keys.cast(pl.Binary), 3).tolist() == expected
+
+
+def test_equal_values_have_one_part_and_all_parts_are_used():
+    values = pl.Series([f"v{n % 500}" for n in range(1000)])
+    parts = parts_of(values, 7)
+    assert (parts[:500] == parts[500:]).all()
+    assert set(parts.tolist()) == set(range(7))

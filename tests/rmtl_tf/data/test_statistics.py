@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import polars as pl
@@ -190,6 +191,7 @@ def test_values_are_counted_with_the_missing_ones():
     st.dictionaries(
         st.tuples(st.sampled_from(["item", "#length"]), st.integers(0, 2), st.sampled_from(["", *"abcdef"])),
         st.integers(1, 9),
+        min_size=1,
         max_size=20,
     ),
     st.integers(1, 3),
@@ -215,3 +217,39 @@ def test_condensing_keeps_what_is_frequent_in_a_split_or_overall_and_counts_the_
     assert sorted(rest.rows()) == sorted(
         (*scope, len(rare), sum(rare)) for scope, rare in others.items() if rare
     )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("fg"), st.integers(0, 2), st.sampled_from(["", *"abcdefgh"]), st.integers(1, 9)
+        ),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_condensed_parts_keep_the_frequent_values_and_count_the_others(rows, most, parts):
+    """Against dictionaries: the frequent values of each split and of all, missing ones, number of others."""
+    schema = {"feature": pl.String, SPLIT: pl.Int64, "value": pl.String, "count": pl.Int64}
+    counts = pl.DataFrame(rows, schema=schema, orient="row")
+    exact: dict[tuple[str, int], Counter[str]] = {}
+    for feature, split, value, count in rows:
+        for number in (split, -1):
+            exact.setdefault((feature, number), Counter())[value] += count
+    place = pl.col("value").hash() % parts
+    shares = [counts.filter(place == part) for part in range(parts)]
+    condensed = [condense(share, most) for share in shares if share.height]
+    kept, rest = (pl.concat(frames) for frames in zip(*condensed, strict=True))
+    for (feature, split), values in exact.items():
+        order = sorted(values, key=lambda value: (-values[value], value))
+        mine = kept.filter(pl.col("feature") == feature)
+        if split >= 0:
+            mine = mine.filter(pl.col(SPLIT) == split)
+        found = dict(mine.group_by("value").agg(pl.sum("count")).select("value", "count").iter_rows())
+        assert {value: values[value] for value in order[:most]}.items() <= found.items()
+        assert found.items() <= values.items()
+        assert ("" in values) == ("" in found)
+        others = rest.filter((pl.col("feature") == feature) & (pl.col(SPLIT) == split))["distinct"].sum()
+        assert len(found) + others == len(values)

@@ -228,3 +228,18 @@ def test_times_of_labels_are_passed_on_where_the_data_set_gives_them(tmp_path):
     transform({tmp_path / "without": tmp_path / "out2"}, SCHEMA, FEEDBACK, tmp_path / "graph")
     (read_back,) = read_record_batches(tmp_path / "out2", {time: "int"})
     assert read_back[time].to_pylist() == [None]
+
+
+def test_counts_or_shards_that_a_runner_loses_do_not_go_unnoticed(tmp_path, monkeypatch):
+    from rmtl_tf.data import shuffle
+
+    shards = [[session("s1", "ab")], [session("s2", "ba")]]
+    whole = shuffle.gather
+    monkeypatch.setattr(shuffle, "gather", lambda pieces: whole(list(pieces)[:1]))
+    with pytest.raises(RuntimeError, match="the Beam runner lost results"):
+        fit(tmp_path, *shards)
+    monkeypatch.undo()
+    fit(tmp_path, *shards)
+    monkeypatch.setattr("rmtl_tf.data.transform.write_record_batches", lambda *_: 0)
+    with pytest.raises(RuntimeError, match="the Beam runner lost 2 shards"):
+        transform({tmp_path / "train": tmp_path / "out"}, SCHEMA, FEEDBACK, tmp_path / "graph")
