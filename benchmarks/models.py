@@ -25,13 +25,15 @@ from benchmarks.document import MODELS, busy, machine, rewrite, table
 from benchmarks.references import reference, summary
 from rmtl_tf.backbones import BACKBONES
 from rmtl_tf.config import CriticConfig
+from rmtl_tf.config.agents import AGENT_CONFIGS
 from rmtl_tf.errors import UserError
+from rmtl_tf.rl.agents import AGENTS
 from rmtl_tf.weighting import GRADIENT_METHODS, WEIGHTINGS
 
 if TYPE_CHECKING:
     from benchmarks.speed import Size
 
-BASE_BACKBONE, BASE_WEIGHTING, BASE_TARGET = "shared_bottom", "constant", "td0"
+BASE_BACKBONE, BASE_WEIGHTING, BASE_TARGET, BASE_AGENT = "shared_bottom", "constant", "td0", "rmtl"
 TARGETS = get_args(CriticConfig.model_fields["target"].annotation)
 READS = {
     "q": "critic",
@@ -113,10 +115,27 @@ def critic_table(size: Size, rounds: int) -> str:
     return table((*header, *(f"samples/s: `{target}` " for target in TARGETS)), rows)
 
 
+def agent_table(size: Size, rounds: int) -> str:
+    """On the backbone `shared_bottom`; those that weigh losses with the weighting `rmtl`."""
+    from benchmarks.speed import agent_step, interleaved, speeds
+
+    steps = {name: agent_step(size, name) for name in AGENTS}
+    speed = speeds(interleaved(steps, rounds), BASE_AGENT, size.batch)
+    rows = []
+    for name, kind in AGENTS.items():
+        settings = AGENT_CONFIGS[name]()
+        learns = "weighted losses" if settings.WEIGHS else "the critic's gradient"
+        form = getattr(kind, "FORM", None) or "any"
+        rows.append((f"`{name}`", *source(kind), learns, form, settings.start, *speed_cells(speed[name])))
+    header = ("agent", "paper", "equations", "the actor follows", "critic form", "starts", "samples/s ")
+    return table((*header, f"x {BASE_AGENT} "), rows)
+
+
 TABLES: dict[str, Callable[[Size, int], str]] = {
     "backbones": backbone_table,
     "weightings": weighting_table,
     "critics": critic_table,
+    "agents": agent_table,
 }
 
 

@@ -13,8 +13,11 @@ import tensorflow as tf
 
 from rmtl_tf.backbones import build_backbone
 from rmtl_tf.config import CriticConfig, ModelConfig, PhaseConfig, WeightingConfig
+from rmtl_tf.config.agents import AGENT_CONFIGS
 from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.rl.actor_critic import Networks
 from rmtl_tf.rl.agent import Agent
+from rmtl_tf.rl.agents import AGENTS
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.rl.critic_learner import CriticLearner
@@ -24,6 +27,7 @@ from rmtl_tf.weighting import build_weighting
 
 TASKS = (Task("click"), Task("buy", parent="click"))
 NAMES = tuple(task.name for task in TASKS)
+BASE_BACKBONE = "shared_bottom"
 _SESSION = 8  # records
 
 Step = Callable[[], Any]
@@ -92,7 +96,7 @@ def actor_step(size: Size, backbone: keras.layers.Layer, weighting: str) -> Step
     critic = make_critic(size, "shared") if "q" in method.NEEDS else None
     agent = Agent(backbone, method, NAMES, critic)
     compile_model(agent, backbone, PhaseConfig())
-    return _bound(agent.train_step, size)
+    return _bound(size, agent.train_step)
 
 
 def critic_step(size: Size, form: str, target: str) -> Step:
@@ -101,12 +105,26 @@ def critic_step(size: Size, form: str, target: str) -> Step:
     config = size.critic
     learner = CriticLearner(online, copy, NAMES, kind=target, n=config.n, trace=config.trace)
     compile_model(learner, online, PhaseConfig())
-    return _bound(learner.train_step, size)
+    return _bound(size, learner.train_step)
 
 
-def _bound(train_step: Callable[[dict[str, Any]], dict[str, tf.Tensor]], size: Size) -> Step:
-    step, batch = tf.function(train_step), size.records()
-    return lambda: [value.numpy() for value in step(batch).values()]
+def agent_step(size: Size, name: str) -> Step:
+    """One batch for everything an agent trains: of `rmtl` phase C alone, of the others actor and critic."""
+    if name == "rmtl":
+        return actor_step(size, make_backbone(size, BASE_BACKBONE), "rmtl")
+    settings, kind = AGENT_CONFIGS[name](), AGENTS[name]
+    actors = [make_backbone(size, BASE_BACKBONE) for _ in range(2)]
+    critics = [make_critic(size, kind.FORM or size.critic.form) for _ in range(2)]
+    weighting = {"weighting": build_weighting(WeightingConfig(name="rmtl"))} if settings.WEIGHS else {}
+    agent = kind(Networks(*actors, *critics), NAMES, settings, size.critic, **weighting)
+    agent.optimise(PhaseConfig())
+    return _bound(size, *(model.train_step for model, _ in agent.turns(np.zeros((1, size.batch)))))
+
+
+def _bound(size: Size, *train_steps: Callable[[dict[str, Any]], dict[str, tf.Tensor]]) -> Step:
+    """All steps on the same batch, one after another, until their numbers are there."""
+    steps, batch = [tf.function(step) for step in train_steps], size.records()
+    return lambda: [value.numpy() for step in steps for value in step(batch).values()]
 
 
 def interleaved(steps: Mapping[str, Step], rounds: int) -> dict[str, np.ndarray]:

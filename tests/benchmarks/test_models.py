@@ -19,6 +19,7 @@ from benchmarks.references import reference, split, summary
 from benchmarks.speed import Size, interleaved, make_backbone, speeds
 from rmtl_tf.backbones import BACKBONES
 from rmtl_tf.config import CriticConfig, ModelConfig
+from rmtl_tf.rl.agents import AGENTS
 from rmtl_tf.rl.critic_forms import FORMS
 from rmtl_tf.weighting import WEIGHTINGS
 
@@ -31,7 +32,7 @@ TINY = Size(
     ),
     critic=CriticConfig(bottom=(4,), action=2, tower=(3,)),
 )
-LISTED = {"backbones": BACKBONES, "weightings": WEIGHTINGS, "critics": FORMS}
+LISTED = {"backbones": BACKBONES, "weightings": WEIGHTINGS, "critics": FORMS, "agents": AGENTS}
 
 
 def cells(content):
