@@ -15,16 +15,19 @@ from components import summary
 from components.base import Component
 from components.evaluator import Evaluator, EvaluatorParameters
 from components.example_gen import example_gen
+from components.example_validator import ExampleValidator, ExampleValidatorParameters
 from components.infra_validator import InfraValidator, InfraValidatorParameters
 from components.log_simulator import LogSimulator
 from components.pusher import Pusher, PusherParameters
 from components.reporter import Reporter, ReporterParameters
 from components.runner import run
+from components.span_example_gen import span_steps
+from components.tfds_import import TfdsImport, TfdsImportParameters
 from components.trainer import Trainer, TrainerParameters
 from components.transform import Transform, TransformParameters
 from rmtl_tf import console, serving_versions
 from rmtl_tf.config import RunConfig, load_config
-from rmtl_tf.errors import UserError
+from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.tensorflow_noise import quiet_import
 
 EXAMPLES = """\
@@ -40,6 +43,8 @@ examples:
     python pipeline.py status --config configs/simulator.yaml
   take the newest pushed model back:
     python pipeline.py rollback --config configs/simulator.yaml
+  are these serving requests what the schema says?
+    python pipeline.py validate --config configs/simulator.yaml --examples REQUESTS.tfrecord
   a first draft of a schema for your own table:
     python pipeline.py infer-schema FILE -o data_schemas/NAME.pbtxt
 
@@ -64,7 +69,7 @@ logger = logging.getLogger("pipeline")
 
 
 def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Component]:
-    """The components of a run, in order; simulates the logs where `data.path` is not given.
+    """The components of a run, in order; logs come from `data.source`, `data.path` or the simulator.
 
     Args:
         beam: `KEY=VALUE` options of the Beam runner that ExampleGen and Transform work on.
@@ -73,11 +78,19 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
     serving = str(config.serving_directory)
     components: list[Component] = []
     logs = None
-    if data.path is None:
+    if data.source is not None:
+        components.append(TfdsImport(TfdsImportParameters.of(data)))
+        logs = components[0].outputs["logs"]
+    elif data.path is None:
         simulator = LogSimulator(data.simulate)
         components.append(simulator)
         logs = simulator.outputs["logs"]
-    examples = example_gen(data, logs, beam)
+    examples: Component
+    if data.path is not None and "{SPAN}" in data.path:
+        spans, examples = span_steps(data, beam)
+        components += spans
+    else:
+        examples = example_gen(data, logs, beam)
     artifacts = dict(examples.outputs)
 
     def take(cls: type[Component], parameters) -> Component:
@@ -88,6 +101,10 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
     return [
         *components,
         examples,
+        take(
+            ExampleValidator,
+            ExampleValidatorParameters(schema=schema, feedback=data.feedback, validation=data.validation),
+        ),
         take(
             Transform,
             TransformParameters(
@@ -102,6 +119,7 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
                 model=config.model,
                 training=config.training,
                 serving=config.serving,
+                serving_directory=serving if config.training.warm_start == "blessed" else None,
                 seed=config.seed,
             ),
         ),
@@ -150,6 +168,31 @@ def rollback_command(arguments: argparse.Namespace) -> None:
     print(f"Version {back} is taken back; TF Serving serves version {now} of {directory}.")
 
 
+def validate_command(arguments: argparse.Namespace) -> None:
+    from rmtl_tf.data.feedback import feedback_columns
+    from rmtl_tf.data.validation.artifact import stop_on_errors, summary
+    from rmtl_tf.data.validation.requests import validate_requests
+    from rmtl_tf.schema import read_schema
+
+    data = load_config(arguments.config, arguments.set).data
+    schema = read_schema(data.data_schema)
+    found = validate_requests(
+        arguments.examples,
+        schema,
+        feedback_columns(data.feedback, schema),
+        data.validation.severity,
+        arguments.environment,
+        arguments.statistics,
+    )
+    for comparison in found.comparisons:
+        if comparison.passed:
+            print(f"{comparison.feature}: {comparison.sentence}")
+    for anomaly in found.anomalies:
+        print(f"{anomaly.severity}: {anomaly.sentence}")
+    print(summary(found))
+    stop_on_errors(found, [])
+
+
 def infer_schema_command(arguments: argparse.Namespace) -> None:
     from rmtl_tf.data.infer_schema import draft_schema
 
@@ -169,7 +212,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="pipeline.py", description=__doc__, epilog=EXAMPLES, formatter_class=form
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="{run,status,rollback,infer-schema}")
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="{run,status,rollback,validate,infer-schema}"
+    )
 
     def add(name: str, text: str, command) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
@@ -205,6 +250,23 @@ def parser() -> argparse.ArgumentParser:
     of_rollback.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
     )
+    of_validate = add("validate", "hold serving requests against the schema", validate_command)
+    of_validate.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
+    )
+    of_validate.add_argument(
+        "--examples",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="TFRecords of one-record tf.train.Examples",
+    )
+    of_validate.add_argument(
+        "--environment", default="SERVING", metavar="NAME", help="of the schema; default: SERVING"
+    )
+    of_validate.add_argument(
+        "--statistics", type=Path, metavar="FOLDER", help="of ExampleGen: report the skew to its train split"
+    )
     of_schema = commands.add_parser(
         "infer-schema",
         help="draft a data schema from a sample of a table",
@@ -239,8 +301,10 @@ def set_up_logging(debug: bool) -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     quiet_import("tensorflow", lambda tensorflow: tensorflow.config.list_physical_devices())
-    for name in ("tensorflow", "absl", "apache_beam"):
+    for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Beam logs the traceback of every error it passes on.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"(keras|tensorflow|apache_beam)\b")
 
 
@@ -250,15 +314,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(given.debug)
     try:
         given.command(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if given.debug:
-            logger.exception("traceback")
-        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
+        mistake = error if isinstance(error, UserError) else from_system(error, Path.cwd())
+        if mistake:
+            print(f"error: {mistake}", file=sys.stderr)
+            if given.debug:
+                logger.exception("traceback")
+            return 2
         print(f"unexpected error: {type(error).__name__}: {error}", file=sys.stderr)
         if given.debug:
             logger.exception("traceback")

@@ -19,6 +19,7 @@ from rmtl_tf.config import Strict
 RAW_LOGS = "RawLogs"
 EXAMPLES = "Examples"
 EXAMPLE_STATISTICS = "ExampleStatistics"
+EXAMPLE_ANOMALIES = "ExampleAnomalies"
 TRANSFORM_GRAPH = "TransformGraph"
 MODEL = "Model"
 MODEL_RUN = "ModelRun"

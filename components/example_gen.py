@@ -9,21 +9,22 @@ from typing import ClassVar
 from pydantic import Field
 
 from components.base import EXAMPLE_STATISTICS, EXAMPLES, RAW_LOGS, Component, Output
-from rmtl_tf.config import DataConfig, SimulatorConfig, Strict
+from rmtl_tf.config import DataConfig, SimulatorConfig, Strict, ValidationConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file
 
 
 class ExampleGenParameters(Strict):
-    """How the logs are read and cut. `data.simulate` plays no part: what it says is in the logs."""
+    """How the logs are read and cut. `simulate`, `source` and `validation` belong to other steps."""
 
     data: DataConfig
     beam: tuple[str, ...] = Field((), exclude=True, description="Beam's options; no part of the step's key")
 
     @classmethod
     def of(cls, data: DataConfig, beam: Sequence[str] = ()) -> ExampleGenParameters:
-        """The parameters for a run's data section, without what only the simulator reads."""
-        return cls(data=data.model_copy(update={"simulate": SimulatorConfig()}), beam=tuple(beam))
+        """The parameters for a run's data section, without what only other steps read."""
+        others = {"simulate": SimulatorConfig(), "validation": ValidationConfig(), "source": None}
+        return cls(data=data.model_copy(update=others), beam=tuple(beam))
 
 
 class ExampleGen(Component):
@@ -59,14 +60,9 @@ class ExampleGen(Component):
         from rmtl_tf.schema import read_schema
 
         data = parameters.data
-        ingest(
-            _source(inputs, parameters),
-            outputs["examples"],
-            outputs["statistics"],
-            data,
-            read_schema(data.data_schema),
-            options=parameters.beam,
-        )
+        source, schema = _source(inputs, parameters), read_schema(data.data_schema)
+        ingest(source, outputs["examples"], outputs["statistics"], data, schema, options=parameters.beam)
+        describe_examples(outputs["examples"], data)
 
 
 class FileExampleGen(ExampleGen):
@@ -87,6 +83,21 @@ def example_gen(data: DataConfig, logs: Output | None = None, beam: Sequence[str
     """
     parameters = ExampleGenParameters.of(data, beam)
     return FileExampleGen(parameters) if logs is None else ExampleGen(parameters, {"logs": logs})
+
+
+def describe_examples(examples: Path, data: DataConfig) -> None:
+    """Writes what TFDS needs to read the Examples."""
+    from rmtl_tf.data.feedback import feedback_columns
+    from rmtl_tf.data.tfds.metadata import raw_columns, write_metadata
+    from rmtl_tf.schema import read_schema
+
+    schema = read_schema(data.data_schema)
+    write_metadata(
+        examples,
+        Path(data.data_schema).stem,
+        raw_columns(schema, feedback_columns(data.feedback, schema)),
+        "Session records: one Example is a session window, lists hold a value for each of its steps.",
+    )
 
 
 def _source(inputs: Mapping[str, Path], parameters: ExampleGenParameters) -> Path:

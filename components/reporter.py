@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from components.base import (
+    EXAMPLE_ANOMALIES,
     EXAMPLE_STATISTICS,
     INFRA_BLESSING,
     MODEL_BLESSING,
@@ -38,6 +39,7 @@ class Reporter(Component):
 
     INPUTS: ClassVar[Mapping[str, str]] = {
         "statistics": EXAMPLE_STATISTICS,
+        "anomalies": EXAMPLE_ANOMALIES,
         "transform_graph": TRANSFORM_GRAPH,
         "model_run": MODEL_RUN,
         "evaluation": MODEL_EVALUATION,

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from components.run_status import StatusFile, StepResult
 from components.sources import source_digest
 from components.store import Artifact, cached, execute, sweep, work_directory
 from rmtl_tf import locks
-from rmtl_tf.errors import UserError
+from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.files import digest_json
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def run(
 
     Raises:
         ValueError: a name stands twice or an input comes from no earlier component.
-        UserError: from a component; the files it keeps are in `<root>/failed/<Component>/`.
+        UserError: from a component; the files it keeps are in `<root>/failed/<Component>/`. Or for a full
+            disk or a missing permission.
         Exception: anything else a component raises. In both cases status says which step failed.
     """
     _check_order(components)
@@ -79,16 +80,14 @@ class _Run:
 
     def go(self, components: Sequence[Component]) -> list[StepResult]:
         results = []
-        outcome = state.INTERRUPTED
         try:
             for component in components:
                 results.append(self._step(component))
-            outcome = state.FINISHED
-        except Exception:
-            outcome = state.FAILED
+        except BaseException as error:
+            with _error_first():
+                self._status.close(state.FAILED if isinstance(error, Exception) else state.INTERRUPTED)
             raise
-        finally:
-            self._status.close(outcome)
+        self._status.close(state.FINISHED)
         return results
 
     def _step(self, component: Component) -> StepResult:
@@ -108,7 +107,10 @@ class _Run:
                 record = execute(component, inputs, identity, step.key, final, self._root)
                 step = replace(step, state=state.RAN)
         except BaseException as error:
-            self._fail(component, replace(step, seconds=time.monotonic() - began), error)
+            mended = None if isinstance(error, UserError) else from_system(error, self._root)
+            self._fail(component, replace(step, seconds=time.monotonic() - began), mended or error)
+            if mended:
+                raise mended from error
             raise
         outputs = {key: final / key for key in component.OUTPUTS}
         for key, output in component.outputs.items():
@@ -136,7 +138,8 @@ class _Run:
             shutil.rmtree(work_directory(self._root / component.name / step.key[:16]), ignore_errors=True)
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         failed = isinstance(error, Exception)
-        self._tell(replace(step, state=state.FAILED if failed else state.INTERRUPTED, error=text))
+        with _error_first():
+            self._tell(replace(step, state=state.FAILED if failed else state.INTERRUPTED, error=text))
 
     def _tell(self, step: StepResult) -> None:
         self._status.update(step)
@@ -148,6 +151,15 @@ class _Run:
             logger.info("%-14s %s after %.1f s", step.name, step.state, step.seconds)
         if self._on_event is not None:
             self._on_event(step)
+
+
+@contextlib.contextmanager
+def _error_first() -> Iterator[None]:
+    """Where the disk is full, not even the status can be written: the error itself must still be told."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("status.json could not be written: %s", error)
 
 
 def _keep(error: UserError, directory: Path) -> None:

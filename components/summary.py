@@ -21,11 +21,14 @@ def run_summary(artifacts: Mapping[str, Path], name: str) -> str:
         name: of the run; the model is served under it.
     """
     pushed = read_json(artifacts["pushed"] / "pushed.json")
+    run = read_json(artifacts["model_run"] / "run.json")
     lines = [
         "",
         console.evaluation_table(read_json(artifacts["evaluation"] / "evaluation.json")),
         "",
-        *_kept_lines(read_json(artifacts["model_run"] / "run.json")),
+        *_anomaly_lines(read_json(artifacts["anomalies"] / "anomalies.json")),
+        *_kept_lines(run),
+        *_power_lines(run),
         *console.blessing_lines(read_json(artifacts["blessing"] / "blessing.json"), "Evaluator"),
         *console.blessing_lines(read_json(artifacts["infra_blessing"] / "infra.json"), "InfraValidator"),
         f"Pusher: {pushed['reason']}",
@@ -33,6 +36,14 @@ def run_summary(artifacts: Mapping[str, Path], name: str) -> str:
         *_openings(artifacts, pushed, name),
     ]
     return "\n".join(lines)
+
+
+def _anomaly_lines(found: Mapping[str, Any]) -> list[str]:
+    """Says that the data had warnings; errors would have stopped the run."""
+    if not found["warnings"]:
+        return []
+    first = found["anomalies"][0]["sentence"]
+    return [f"Data validation: {found['warnings']} warnings; first: {first}", ""]
 
 
 def _kept_lines(run: Mapping[str, Any]) -> list[str]:
@@ -45,6 +56,19 @@ def _kept_lines(run: Mapping[str, Any]) -> list[str]:
         "so the pretrained weights stand and equal arms differ by exactly 0.",
         "",
     ]
+
+
+def _power_lines(run: Mapping[str, Any]) -> list[str]:
+    """Says which power each task of an arm got, where validation chose it."""
+    lines = []
+    for arm in run["arms"]:
+        choice = arm.get("power")
+        if choice:
+            chosen = ", ".join(f"{power:g} for {task}" for task, power in choice["chosen"].items())
+            lines.append(
+                f"{arm['name']}: power by validation AUC {chosen}, of {', '.join(choice['candidates'])}."
+            )
+    return [*lines, ""] if lines else []
 
 
 def status_text(root: Path, serving_directory: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,11 +10,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from components.base import EXAMPLES, MODEL, MODEL_RUN, TRANSFORM_GRAPH, Component
+from rmtl_tf import serving_versions
 from rmtl_tf.config import FeedbackConfig, ModelConfig, ServingConfig, Strict, TrainingConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file, digest_json, digest_tree, read_json, write_json
 
 PARITY_RECORDS = 200
+
+logger = logging.getLogger(__name__)
 
 
 class TrainerParameters(Strict):
@@ -24,6 +28,7 @@ class TrainerParameters(Strict):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     serving: ServingConfig = ServingConfig()
+    serving_directory: str | None = Field(None, description="where models are pushed, for a warm start")
     seed: int = 0
 
 
@@ -42,7 +47,10 @@ class Trainer(Component):
 
     @staticmethod
     def external(inputs: Mapping[str, Path], parameters: TrainerParameters) -> dict[str, str]:
-        return {"schema": digest_file(Path(parameters.data_schema)), **_saved_critics(parameters)}
+        digests = {"schema": digest_file(Path(parameters.data_schema)), **_saved_critics(parameters)}
+        if (earlier := _earlier_model(inputs, parameters)) is not None:
+            digests["warm start"] = digest_json(digest_tree(earlier / "model"))
+        return digests
 
     @staticmethod
     def execute(
@@ -50,12 +58,15 @@ class Trainer(Component):
     ) -> None:
         from dataclasses import replace
 
+        from rmtl_tf.backbones import build_backbone
         from rmtl_tf.data.history import history_spec
         from rmtl_tf.features.graph import TransformGraph
         from rmtl_tf.inputs import read_table
         from rmtl_tf.schema import read_schema
-        from rmtl_tf.training.phases import Problem
+        from rmtl_tf.training.networks import build
+        from rmtl_tf.training.problem import Problem
         from rmtl_tf.training.run import RUN_FILE, load_actor, run_training
+        from rmtl_tf.training.warm_start import start_weights
 
         graph = TransformGraph.load(inputs["transform_graph"])
         schema = read_schema(parameters.data_schema)
@@ -66,6 +77,13 @@ class Trainer(Component):
             for split in ("train", "validation")
         )
         problem = Problem(spec, graph.tasks, train, validation)
+        start = None
+        if (earlier := _earlier_model(inputs, parameters)) is not None:
+            backbone = build_backbone(parameters.model, spec, graph.tasks, parameters.seed)
+            build(backbone, spec)
+            start, known = start_weights(earlier, backbone, graph)
+            shares = ", ".join(f"{name} {share:.1%}" for name, share in known.items())
+            logger.info("warm start from %s; values it knows: %s", earlier, shares)
         run_training(
             problem,
             graph,
@@ -74,10 +92,38 @@ class Trainer(Component):
             parameters.training,
             parameters.seed,
             outputs["model_run"],
+            start,
         )
         arm = read_json(outputs["model_run"] / RUN_FILE)["export"]
         backbone = load_actor(outputs["model_run"], arm, graph)
         _export(backbone, arm, graph, inputs, outputs["model"], parameters)
+
+
+def _earlier_model(inputs: Mapping[str, Path], parameters: TrainerParameters) -> Path | None:
+    """The folder of the Trainer whose model this one starts from; None where it starts from new weights.
+
+    Of pushed models the newest of other data counts: so pushing the model that is trained here changes
+    nothing, and a rerun finds the same model again.
+    """
+    wanted = parameters.training.warm_start
+    if wanted == "none":
+        return None
+    if wanted != "blessed":
+        if not (Path(wanted) / "model" / "manifest.json").is_file():
+            raise UserError(
+                f"training.warm_start: expected blessed, none or the folder of a Trainer's outputs, received "
+                f"{wanted}. They are in <root>/Trainer/<key>/."
+            )
+        return Path(wanted)
+    serving = Path(parameters.serving_directory or "")
+    own = digest_json(digest_tree(inputs["transform_graph"]))
+    for version in reversed(serving_versions.versions(serving)):
+        folder = serving_versions.source(serving / str(version))
+        if folder is None or not (folder.parent / "manifest.json").is_file():
+            continue
+        if read_json(folder.parent / "manifest.json").get("transform_graph") != own:
+            return folder.parent.parent
+    return None
 
 
 def _saved_critics(parameters: TrainerParameters) -> dict[str, str]:
@@ -126,6 +172,7 @@ def _export(
     validation = inputs["examples"] / "Split-validation"
     records = next(raw_records(validation, schema, parameters.feedback, longer))
     raw = hard_records(records, graph, PARITY_RECORDS, history)
+    shutil.copytree(inputs["transform_graph"], directory / "transform_graph", dirs_exist_ok=True)
     tasks = [task.name for task in graph.tasks]
     write_parity(directory / "parity.npz", raw, training_path(backbone, graph, raw, history), tasks)
     write_json(
@@ -134,6 +181,7 @@ def _export(
             "tasks": tasks,
             "arm": arm,
             "inputs": graph.raw,
+            "transform_graph": digest_json(digest_tree(inputs["transform_graph"])),
             "lists": graph.several,
             "history": {
                 "lists": history_types(graph, history),

@@ -41,7 +41,9 @@ class Transform(Component):
     ) -> None:
         from rmtl_tf.data.feedback import feedback_columns
         from rmtl_tf.data.splits import SPLITS, split_dir
+        from rmtl_tf.data.tfds.metadata import transformed_columns, write_metadata
         from rmtl_tf.data.transform import analyze, transform
+        from rmtl_tf.features.graph import TransformGraph
 
         schema = read_schema(parameters.data_schema)
         feedback = feedback_columns(parameters.feedback, schema)
@@ -56,3 +58,9 @@ class Transform(Component):
         raw, transformed = inputs["examples"], outputs["transformed"]
         splits = {split_dir(raw, split): split_dir(transformed, split) for split in SPLITS}
         transform(splits, schema, feedback, outputs["transform_graph"], parameters.beam)
+        write_metadata(
+            transformed,
+            f"{Path(parameters.data_schema).stem}_transformed",
+            transformed_columns(TransformGraph.load(outputs["transform_graph"])),
+            "Transformed session records: lists hold an id or a number for each step of a session window.",
+        )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -21,6 +25,63 @@ class UserError(Exception):
     def __init__(self, message: str, keep: Sequence[Path] = ()) -> None:
         super().__init__(message)
         self.keep = tuple(keep)
+
+
+_FULL = {
+    errno.ENOSPC: "no space left",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file is larger than this process (ulimit -f) or its file system allows",
+}
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def from_system(error: BaseException, place: Path) -> UserError | None:
+    """What a full disk or a missing permission means for a person; None for any other error.
+
+    Libraries wrap the system's error or only quote its text: causes and texts are searched too.
+
+    Args:
+        place: the file that is read, or the folder below which results are written.
+    """
+    for cause in _causes(error):
+        code, path = _system_error(cause)
+        if code in _FULL:
+            free = ", ".join(f"{folder} {_free(folder)} MB" for folder in (place, tempfile.gettempdir()))
+            return UserError(
+                f"{path or place}: cannot be written: {_FULL[code]}. Free now: {free}. Make room, or write "
+                "elsewhere (--set root=FOLDER, TMPDIR). Nothing unfinished is shown as a result; the same "
+                "command goes on from here."
+            )
+        if code in _DENIED:
+            return UserError(
+                f"{path or place}: {os.strerror(code).lower()} for the user with id {os.geteuid()}. Expected "
+                "raw files that can be read and a root that can be written. Change the permissions, or give "
+                "another place (--set data.path=FOLDER, root=FOLDER)."
+            )
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _system_error(error: BaseException) -> tuple[int, str]:
+    """Its number (0: none of ours) and the path it names (or "")."""
+    known = (*_FULL, *_DENIED)
+    if isinstance(error, OSError) and error.errno in known:
+        return error.errno or 0, str(error.filename2 or error.filename or "")
+    return next((code for code in known if os.strerror(code) in str(error)), 0), ""
+
+
+def _free(folder: str | Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free // 1_000_000:,}"
+    except OSError:
+        return "unknown"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

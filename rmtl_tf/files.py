@@ -31,12 +31,16 @@ def write_json(path: Path, value: Any) -> None:
     """Writes `value` so that a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1, sort_keys=True, allow_nan=True)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as stream:
+            json.dump(value, stream, indent=1, sort_keys=True, allow_nan=True)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> Any:

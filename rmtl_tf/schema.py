@@ -12,6 +12,9 @@ labels and the timestamp (identifiers that happen to be numbers are categorical:
 `log` marks a heavy-tailed non-negative number. `presence.min_fraction: 1` makes a value required;
 `float_domain` bounds a number, `string_domain` lists the only allowed values.
 
+What data validation reads (docs/validation.md): a `presence.min_fraction` below 1; `drift_comparator` and
+`skew_comparator` with thresholds; `default_environment`, `in_environment` and `not_in_environment`.
+
 A categorical feature with several values has `value_count { max: M }`, the most that are kept, and a tag
 `split:<character>` with what stands between them in the raw files (`split:,`, `split: ` for blanks).
 """
@@ -29,6 +32,22 @@ Kind = Literal["categorical", "numeric", "label", "timestamp", "key"]
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
+TRAINING, SERVING = "TRAINING", "SERVING"
+
+
+@dataclass(frozen=True)
+class Comparator:
+    """How far two distributions of a feature may lie apart; None: not compared by this measure.
+
+    Attributes:
+        infinity_norm: the largest difference of a value's shares, 0 to 1.
+        jensen_shannon: the Jensen-Shannon divergence in bits, 0 to 1.
+    """
+
+    infinity_norm: float | None = None
+    jensen_shannon: float | None = None
+
+
 @dataclass(frozen=True)
 class Feature:
     """One column of the records.
@@ -41,6 +60,10 @@ class Feature:
         low, high: bounds of a number, inclusive; None where open.
         values: the only allowed values of a categorical feature; empty for any.
         log: model log(1 + x) rather than x.
+        min_fraction: the least share of a split's records that have a value.
+        drift: allowed distance to an earlier data set; None: any.
+        skew: allowed distance of validation, test and serving data to the train split; None: any.
+        environments: where the feature is expected; None: everywhere.
         max_values: how many values a record has at most; 1 for an ordinary feature.
         separator: the character between several values in raw files; empty for an ordinary feature.
         per_second: ticks a second of a raw timestamp.
@@ -54,6 +77,15 @@ class Feature:
     high: float | None = None
     values: tuple[str, ...] = ()
     log: bool = False
+    min_fraction: float = 0.0
+    drift: Comparator | None = None
+    skew: Comparator | None = None
+    environments: tuple[str, ...] | None = None
+
+    def expected_in(self, environment: str) -> bool:
+        """Whether data of this environment should have the feature."""
+        return self.environments is None or environment in self.environments
+
     max_values: int = 1
     separator: str = ""
     per_second: int = 1
@@ -130,7 +162,7 @@ def read_schema(path: str | Path) -> DataSchema:
 
 def from_proto(proto, origin: str = "schema") -> DataSchema:
     """A `DataSchema` from a tensorflow_metadata `Schema` proto; `origin` names it in errors."""
-    reader = _ProtoReader(origin)
+    reader = _ProtoReader(origin, tuple(proto.default_environment))
     for feature in proto.feature:
         reader.add(feature)
     return reader.finish()
@@ -141,8 +173,9 @@ class _ProtoReader:
 
     _ROLES = ("session", "user", "item", "timestamp", "context", "step", "log")
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, default_environments: tuple[str, ...] = ()) -> None:
         self.origin = origin
+        self.default_environments = default_environments
         self.features: list[Feature] = []
         self.roles: dict[str, str] = {}
         self.labels: list[tuple[Task, str]] = []
@@ -219,11 +252,41 @@ class _ProtoReader:
                 high=domain.max if domain is not None and domain.HasField("max") else None,
                 values=tuple(proto.string_domain.value),
                 log="log" in tags,
+                min_fraction=proto.presence.min_fraction,
+                drift=self._comparator(proto, "drift_comparator"),
+                skew=self._comparator(proto, "skew_comparator"),
+                environments=self._environments(proto, kind),
                 max_values=proto.value_count.max if several else 1,
                 separator=separator,
                 per_second=per_second,
             )
         )
+
+    def _comparator(self, proto, field: str) -> Comparator | None:
+        if not proto.HasField(field):
+            return None
+        comparator = getattr(proto, field)
+        norms = {
+            name: getattr(comparator, name).threshold
+            for name in ("infinity_norm", "jensen_shannon_divergence")
+            if comparator.HasField(name)
+        }
+        if comparator.HasField("normalized_abs_difference") or not norms:
+            raise self.fail(
+                proto.name, f"{field} needs infinity_norm or jensen_shannon_divergence, and nothing else."
+            )
+        for name, threshold in norms.items():
+            if not 0 <= threshold <= 1:
+                raise self.fail(proto.name, f"{field}.{name}: threshold {threshold} is not between 0 and 1.")
+        return Comparator(norms.get("infinity_norm"), norms.get("jensen_shannon_divergence"))
+
+    def _environments(self, proto, kind: Kind) -> tuple[str, ...] | None:
+        """Environments as TFDV has them; a label that nothing is said about is there in training alone."""
+        absent, present = set(proto.not_in_environment), tuple(proto.in_environment)
+        if not (absent or present or self.default_environments):
+            return (TRAINING,) if kind == "label" else None
+        default = self.default_environments or (() if present else (TRAINING, SERVING))
+        return tuple(name for name in dict.fromkeys((*default, *present)) if name not in absent)
 
     def finish(self) -> DataSchema:
         if "timestamp" not in self.roles:

@@ -65,6 +65,12 @@ def latest_other_than(directory: Path, digest: str) -> Path | None:
     return None
 
 
+def source(version: Path) -> Path | None:
+    """The SavedModel a version was pushed from, if that is known and still there."""
+    path = _manifest(version).get("source")
+    return Path(path) if path is not None and Path(path).is_dir() else None
+
+
 def model_digest(saved_model: Path) -> str:
     """sha256 over the files of a SavedModel; the same before a push and of the pushed version."""
     files = digest_tree(saved_model)

@@ -20,7 +20,16 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.files import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-STEPS = ["ExampleGen", "Transform", "Trainer", "Evaluator", "InfraValidator", "Pusher", "Reporter"]
+STEPS = [
+    "ExampleGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "Evaluator",
+    "InfraValidator",
+    "Pusher",
+    "Reporter",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +87,8 @@ class TestWiring:
         steps: dict[str, Any] = {c.name: c.parameters for c in pipeline.create_pipeline(run)}
         assert steps["ExampleGen"].data.session == run.data.session
         assert steps["Transform"].transform == run.transform
-        for step in ("Transform", "Trainer", "Evaluator"):
+        assert steps["ExampleValidator"].validation == run.data.validation
+        for step in ("ExampleValidator", "Transform", "Trainer", "Evaluator"):
             assert steps[step].data_schema == run.data.data_schema
             assert steps[step].feedback == run.data.feedback
         assert (steps["Trainer"].model, steps["Trainer"].training) == (run.model, run.training)
@@ -95,7 +105,7 @@ class TestWiring:
             RunConfig.model_validate({"name": "shop", "training": {"batch_size": 64}, "seed": 3})
         )
         same = [a.name for a, b in zip(before, after, strict=True) if a.parameters == b.parameters]
-        assert same == ["LogSimulator", "ExampleGen", "Transform", "InfraValidator", "Pusher"]
+        assert same == ["LogSimulator", *STEPS[:3], "InfraValidator", "Pusher"]
 
 
 class TestHelp:

@@ -7,6 +7,14 @@ overridden as `path.to.field=value`. Defaults are the paper's where the paper ha
 
 from __future__ import annotations
 
+from rmtl_tf.config.agents import (
+    AGENT_CONFIGS,
+    AgentConfig,
+    DDPGConfig,
+    JointConfig,
+    RMTLConfig,
+    TD3BCConfig,
+)
 from rmtl_tf.config.base import (
     Strict,
     Unit,
@@ -18,7 +26,9 @@ from rmtl_tf.config.data import (
     FeedbackConfig,
     SessionConfig,
     SimulatorConfig,
+    SpansConfig,
     TransformConfig,
+    ValidationConfig,
 )
 from rmtl_tf.config.load import (
     check_names,
@@ -37,6 +47,7 @@ from rmtl_tf.config.run import (
 )
 from rmtl_tf.config.training import (
     BEST,
+    BY_VALIDATION,
     LOAD,
     PRESETS,
     ArmConfig,
@@ -47,26 +58,35 @@ from rmtl_tf.config.training import (
 )
 
 __all__ = [
+    "AGENT_CONFIGS",
     "BEST",
+    "BY_VALIDATION",
     "LOAD",
     "PRESETS",
+    "AgentConfig",
     "ArmConfig",
     "CriticConfig",
+    "DDPGConfig",
     "DataConfig",
     "EvaluationConfig",
     "FeedbackConfig",
     "HistoryConfig",
+    "JointConfig",
     "ModelConfig",
     "PhaseConfig",
     "PushConfig",
+    "RMTLConfig",
     "RunConfig",
     "ServingConfig",
     "SessionConfig",
     "SimulatorConfig",
+    "SpansConfig",
     "Strict",
+    "TD3BCConfig",
     "TrainingConfig",
     "TransformConfig",
     "Unit",
+    "ValidationConfig",
     "WeightingConfig",
     "Width",
     "Widths",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rmtl_tf.config.base import Strict, Unit
+from rmtl_tf.data.tfds.source import check_source
+from rmtl_tf.data.validation.rules import RULES
+from rmtl_tf.errors import nearest
 
 
 class SimulatorConfig(Strict):
@@ -36,22 +39,80 @@ class FeedbackConfig(Strict):
     exclude: tuple[str, ...] = Field((), description="tasks whose label is never known in the session")
 
 
+class ValidationConfig(Strict):
+    """What data validation does with what it finds (docs/validation.md)."""
+
+    severity: dict[str, Literal["ERROR", "WARNING", "IGNORE"]] = Field(
+        default_factory=dict,
+        description="rule -> severity, in the place of the rule's own; ERROR stops the run",
+    )
+    baseline: str | None = Field(
+        None,
+        description="statistics of an earlier ExampleGen, from which the train split may have drifted",
+    )
+
+    @field_validator("severity")
+    @classmethod
+    def _known_rules(cls, severity: dict[str, str]) -> dict[str, str]:
+        for rule in severity:
+            if rule not in RULES:
+                raise ValueError(f'no rule "{rule}"; {nearest(rule, list(RULES))}')
+        return severity
+
+
+class SpansConfig(Strict):
+    """Logs that grow by a folder or file a span, for example a day: `{SPAN}` in data.path (docs/data.md)."""
+
+    validation: int = Field(1, ge=1, description="spans before the test spans that are for validation")
+    test: int = Field(1, ge=1, description="newest spans, for test; all others are for training")
+    window: int | None = Field(None, ge=3, description="only so many of the newest spans; none: all")
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> SpansConfig:
+        if self.window is not None and self.window <= self.validation + self.test:
+            raise ValueError(
+                f"window: {self.window} spans leave none for training beside {self.validation} to validate "
+                f"and {self.test} to test"
+            )
+        return self
+
+
 class DataConfig(Strict):
     """Which logs, and how they are cut."""
 
     dataset: str = Field("simulator", description="reader: a name in rmtl_tf/data/datasets")
-    path: str | None = Field(None, description="folder with the raw files; none: simulate")
+    path: str | None = Field(
+        None, description="folder with the raw files, or with {SPAN} one of each span; none: simulate"
+    )
+    source: str | None = Field(
+        None, description="tfds:NAME[/CONFIG][:VERSION], a TFDS data set prepared in data.path (docs/tfds.md)"
+    )
     data_schema: str = Field("data_schemas/simulator.pbtxt", alias="schema")
     simulate: SimulatorConfig = SimulatorConfig()
     session: SessionConfig = SessionConfig()
     split: tuple[float, float, float] = Field(
-        (0.6, 0.2, 0.2), description="train, validation, test; by start time"
+        (0.6, 0.2, 0.2), description="train, validation, test; by start time; spans are divided by `spans`"
     )
+    spans: SpansConfig = SpansConfig()
     max_bad_fraction: Unit = Field(0.01, description="stop when more rows than this are bad")
     feedback: FeedbackConfig = FeedbackConfig()
+    validation: ValidationConfig = ValidationConfig()
     shards: int | None = Field(
         None, ge=1, le=4096, description="partitions by session key, files a split; none: by the logs' size"
     )
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str | None) -> str | None:
+        return None if source is None else check_source(source)
+
+    @model_validator(mode="after")
+    def _table_from_source(self) -> DataConfig:
+        if self.source is not None and self.dataset != "table":
+            raise ValueError(f"data.source needs data.dataset: table, received {self.dataset}")
+        if self.source is not None and self.path is None:
+            raise ValueError("data.source needs data.path, the folder the TFDS data set was prepared in")
+        return self
 
     @field_validator("split")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from rmtl_tf.config.agents import AGENT_CONFIGS
 from rmtl_tf.config.run import RunConfig
 from rmtl_tf.config.training import ArmConfig
 from rmtl_tf.errors import UserError, nearest
@@ -47,13 +48,14 @@ def check_names(config: RunConfig) -> None:
     """
     from rmtl_tf.backbones import BACKBONES
     from rmtl_tf.data.datasets import READERS
-    from rmtl_tf.weighting import WEIGHTINGS, check_scaling
+    from rmtl_tf.weighting import WEIGHTINGS, check_power, check_scaling
 
     READERS.check(config.data.dataset)
     BACKBONES.check(config.model.backbone)
     for arm in config.training.arms:
         WEIGHTINGS.check(arm.weighting.name)
         check_scaling(arm.weighting)
+        check_power(arm.weighting)
 
 
 def parse_config(values: Mapping[str, Any], origin: str = "configuration") -> RunConfig:
@@ -96,12 +98,19 @@ def _explain(problem: Mapping[str, Any]) -> str:
     return f"{path}: {problem['msg'].removeprefix('Value error, ')}.{received}".replace("..", ".")
 
 
+# Sections that are not one class: a list of arms; one class for each agent, whose name is in the path.
+_CHOICES: dict[str, Any] = {"arms": ArmConfig, "agent": AGENT_CONFIGS}
+
+
 def _known_keys(path: Sequence[str]) -> list[str]:
     """The keys of the section at `path`, as written in YAML."""
     section: Any = RunConfig
     for key in path:
         if key.isdigit():
             continue
+        if section is AGENT_CONFIGS:
+            section = AGENT_CONFIGS[key]
+            continue
         fields = {(f.alias or name): f for name, f in section.model_fields.items()}
-        section = ArmConfig if key == "arms" else fields[key].annotation
+        section = _CHOICES.get(key) or fields[key].annotation
     return [f.alias or name for name, f in section.model_fields.items()]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from rmtl_tf.config.agents import AGENT_CONFIGS, AgentConfig, RMTLConfig
 from rmtl_tf.config.base import Strict, Unit, Width, Widths
 from rmtl_tf.errors import nearest
 
@@ -40,12 +41,23 @@ class CriticConfig(Strict):
     patience: int = Field(2, ge=1, description="epochs without a better fit to the validation return")
 
 
+BY_VALIDATION = "validation"
+Power = Annotated[float, Field(ge=-4, le=4)]
+
+
 class WeightingConfig(Strict):
     """A loss weighting of `rmtl_tf.weighting`: omega for every record and task."""
 
     name: str = Field("constant", description="a name in rmtl_tf/weighting")
     lam: float = Field(0.7, ge=0, le=1000, alias="lambda", description="omega = (1 - lambda Q)^power")
-    power: float = Field(1.0, ge=-4, le=4, description="1: paper, 0: constant, -1: inverse")
+    power: Power | dict[str, Power] | Literal["validation"] = Field(
+        1.0,
+        description="1: paper, 0: constant, -1: inverse; for all tasks, or task -> power; or validation: "
+        "each task's best of power_candidates",
+    )
+    power_candidates: tuple[Power, ...] = Field(
+        (-1.0, 0.0, 1.0), min_length=1, max_length=20, description="power: validation: what is tried"
+    )
     normalise: Literal["none", "batch", "task"] = Field(
         "none", description="divide by the mean over the batch, or per task"
     )
@@ -64,6 +76,10 @@ class WeightingConfig(Strict):
     mu: float = Field(1.0, ge=0.01, le=1000, description="stch: smoothing; small: the worst task alone")
     alpha: float = Field(1.5, ge=0, le=10, description="gradnorm: how strongly slow tasks are pulled along")
     radius: float = Field(0.5, ge=0, lt=1, description="cagrad: c, how far from the mean gradient")
+    update_every: int = Field(1, ge=1, le=10**7, description="nash_mtl: batches between new weights")
+    max_norm: float | None = Field(
+        1.0, gt=0, description="nash_mtl: largest norm of the tasks' summed gradient; none: no limit"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="rlw: of its weights; pcgrad: of its orders")
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, populate_by_name=True)
@@ -74,14 +90,28 @@ LOAD = "load"
 
 
 class ArmConfig(Strict):
-    """One fine-tuning (phase C) from the shared checkpoint: a weighting and, where it needs one, a critic."""
+    """One training beside the others: an agent, a weighting where the agent weighs losses, and a critic where
+    either needs one."""
 
     name: str = Field(min_length=1, max_length=40, pattern=r"^[a-z0-9_]+$")
+    agent: AgentConfig = Field(
+        RMTLConfig(), description="a name in rmtl_tf/rl/agents.py, or with its settings"
+    )
     weighting: WeightingConfig = WeightingConfig()
     critic: dict[str, Any] = Field(
         default_factory=dict,
         description="overrides of training.critic; or {load: FOLDER}, a critic another run has saved",
     )
+
+    @field_validator("agent", mode="before")
+    @classmethod
+    def _named(cls, agent: Any) -> Any:
+        values = {"name": agent} if isinstance(agent, str) else agent
+        if isinstance(values, dict):
+            name = values.get("name")
+            if name not in AGENT_CONFIGS:
+                raise ValueError(f'no agent "{name}"; {nearest(str(name), list(AGENT_CONFIGS))}')
+        return values
 
     @property
     def saved_critic(self) -> str | None:
@@ -124,6 +154,11 @@ class TrainingConfig(Strict):
 
     batch_size: int = Field(2048, ge=2, le=10**7, description="records a batch; whole sessions")
     pretrain: PhaseConfig = PhaseConfig()
+    warm_start: str = Field(
+        "none",
+        description="blessed: phase A starts from the newest pushed model of other data; or the folder of a "
+        "Trainer's outputs; none: from new weights",
+    )
     critic: CriticConfig = CriticConfig()
     finetune: PhaseConfig = PhaseConfig(learning_rate=1e-4)
     arms: tuple[ArmConfig, ...] = Field(
@@ -147,7 +182,8 @@ class TrainingConfig(Strict):
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
             raise ValueError(f"arms: every name once; received {names}")
-        if names[0] != "control" or self.arms[0].weighting.name != "constant":
+        control = self.arms[0]
+        if (control.name, control.weighting.name, control.agent.name) != ("control", "constant", "rmtl"):
             raise ValueError('arms: the first must be "control", what the others are compared with')
         if self.export not in (BEST, *names):
             raise ValueError(f'export: "{self.export}" is no arm; {nearest(self.export, [BEST, *names])}')
@@ -159,6 +195,7 @@ class TrainingConfig(Strict):
             if unknown:
                 key = min(unknown)
                 raise ValueError(f"arms, {arm.name}, critic.{key}: unknown key; {nearest(key, known)}")
+            _check_agent(arm)
             if LOAD in arm.critic:
                 _check_load(arm)
             else:
@@ -169,6 +206,27 @@ class TrainingConfig(Strict):
         """The critic configuration of an arm: `critic` with the arm's overrides."""
         own = {key: value for key, value in arm.critic.items() if key != LOAD}
         return CriticConfig(**{**self.critic.model_dump(), **own})
+
+
+def _check_agent(arm: ArmConfig) -> None:
+    """Refuses what the arm's agent does not read."""
+    agent = arm.agent
+    if not agent.WEIGHS and arm.weighting != WeightingConfig():
+        raise ValueError(
+            f"arms, {arm.name}: the agent {agent.name} weighs no losses, received weighting "
+            f"{arm.weighting.name}. Leave weighting out, or agent"
+        )
+    if agent.name == "joint" and arm.weighting.power == BY_VALIDATION:
+        raise ValueError(
+            f"arms, {arm.name}: power: validation needs the agent rmtl, whose critic does not depend on the "
+            "power. Name the powers"
+        )
+    unread = set(arm.critic) - agent.CRITIC if agent.CRITIC is not None else set()
+    if unread:
+        raise ValueError(
+            f"arms, {arm.name}, critic: the agent {agent.name} does not read {sorted(unread)}; it reads "
+            f"{sorted(agent.CRITIC or ())}"
+        )
 
 
 def _check_load(arm: ArmConfig) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from rmtl_tf.data.time_units import BEFORE, SINCE, UNITS
+
 # Words of a name, in the order in which they speak for the role.
 ROLE_WORDS = {
     "session": ("session", "sessionid", "visit", "search", "impression", "request"),
@@ -20,10 +22,6 @@ ROLE_WORDS = {
 }
 TIME_WORDS = ("timestamp", "time", "datetime", "ts", "date")
 IDENTITY_WORDS = ("id", "uid", "sku", "key", "hash", "code", "no")
-
-# Ticks a second -> the unit's tag, tried on times between 2001 and 2100.
-UNITS = {1: "s", 1_000: "ms", 1_000_000: "us", 1_000_000_000: "ns"}
-_EARLIEST, _LATEST = 978_307_200, 4_102_444_800
 
 _SEPARATORS = (",", "|", ";", " ")
 _ONE_VALUE = r"[\[\](){}]|^\d{1,3}(,\d{3})+(\.\d+)?$"
@@ -85,7 +83,7 @@ class Profile:
         if self.number is None or not self.is_whole or np.isnan(self.number).any():
             return None
         low, high = self.number.min(), self.number.max()
-        fits = (ticks for ticks in UNITS if _EARLIEST * ticks <= low and high < _LATEST * ticks)
+        fits = (ticks for ticks in UNITS if SINCE * ticks <= low and high < BEFORE * ticks)
         return next(fits, None)
 
     @property

@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from rmtl_tf.data.column_guess import (
-    UNITS,
     Profile,
     auc,
     best_role,
@@ -19,6 +18,7 @@ from rmtl_tf.data.column_guess import (
     constant_in,
     parent_of,
 )
+from rmtl_tf.data.time_units import UNITS
 from rmtl_tf.errors import UserError
 
 ROWS = 200_000

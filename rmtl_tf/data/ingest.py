@@ -24,7 +24,9 @@ from tqdm import tqdm
 
 from rmtl_tf.config import DataConfig
 from rmtl_tf.data import beam_options, shuffle
+from rmtl_tf.data.csv_header import check_form, missing_column
 from rmtl_tf.data.datasets import get_reader
+from rmtl_tf.data.feature_stats import write_feature_stats
 from rmtl_tf.data.lines import BLOCK_SIZE
 from rmtl_tf.data.partition import Plan, example_batches, make_records, partition_of
 from rmtl_tf.data.quarantine import (
@@ -39,6 +41,7 @@ from rmtl_tf.data.sessions import START, STEP
 from rmtl_tf.data.shuffle import Piece
 from rmtl_tf.data.spans import (
     SPAN_SIZE,
+    Settled,
     Span,
     input_bytes,
     nominal_spans,
@@ -58,14 +61,15 @@ from rmtl_tf.data.splits import (
     tally,
     wanted_buckets,
 )
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate, write_feature_stats
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, save_tables, tabulate
 from rmtl_tf.data.threads import Threaded
 from rmtl_tf.data.validate import validate
-from rmtl_tf.errors import UserError, nearest
+from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file, write_json
 from rmtl_tf.schema import DataSchema
 
 STATISTICS_FILE = "statistics.json"
+NEVER = int(np.iinfo(np.int64).max)
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ def ingest(
     block_size: int = BLOCK_SIZE,
     span_size: int = SPAN_SIZE,
     options: Sequence[str] = (),
+    log_span: str | None = None,
 ) -> dict[str, Any]:
     """Reads the raw logs in `source` and writes session Examples and their statistics.
 
@@ -89,6 +94,8 @@ def ingest(
         block_size: bytes of a file parsed at a time.
         span_size: bytes of a plain file that one worker parses.
         options: Beam's, as `KEY=VALUE` (docs/beam.md); default: threads of this process.
+        log_span: the logs are those of one span: all sessions go into train, whatever `config.split` says,
+            and the tables of statistics are kept, for `rmtl_tf.data.growing.join_spans`.
 
     Returns:
         What `statistics.json` holds.
@@ -101,7 +108,8 @@ def ingest(
     names, places = tuple(path.name for path in paths), tuple(str(path.resolve()) for path in paths)
     with tempfile.TemporaryDirectory(dir=statistics, prefix=".work-") as local:
         side = Path(local).resolve() / "side"
-        plan = Plan(names, places, config, schema, block_size, str(side), input_bytes(paths), span_size)
+        size = input_bytes(paths)
+        plan = Plan(names, places, config, schema, block_size, str(side), size, span_size, log_span)
         plan.check()
         check_headers(plan)
         side.mkdir()
@@ -122,13 +130,12 @@ def check_headers(plan: Plan) -> None:
     """
     given = get_reader(plan.config.dataset).header
     for path in plan.paths:
+        if given:
+            check_form(Path(path))
         header = list(given) or read_names(Path(path))
         for column in plan.columns:
             if column.source not in header:
-                raise UserError(
-                    f'{path}: column "{column.source}" is missing; {nearest(column.source, header)} '
-                    f"The file has: {', '.join(header)}. Rename the column, or change the schema."
-                )
+                raise missing_column(Path(path), column.source, header)
             if header.count(column.source) > 1:
                 raise UserError(f'{path}: column "{column.source}" stands twice in the header. Rename one.')
 
@@ -175,7 +182,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
                 beam.pvalue.AsSingleton(times, (0, 0)),
             )
             .with_output_types(Any)
-            .with_outputs("counts", "moments")
+            .with_outputs("counts", "moments", "buckets")
         )
         values = (
             written.counts
@@ -192,6 +199,7 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
             "counts": values.counts,
             "rest": values.rest,
             "moments": written.moments,
+            "buckets": written.buckets,
             "arrived": made.arrived,
             "times": times | beam.Map(lambda pair: ((0,), shuffle.pack(pl.DataFrame({"time": pair})))),
         }
@@ -207,12 +215,12 @@ def _run(plan: Plan, examples: str, work: str, options: Sequence[str]) -> dict[s
 
 
 @no_annotations
-def _settle(span: Span, plan: Plan) -> tuple[int, tuple[Span, int]]:
+def _settle(span: Span, plan: Plan) -> tuple[int, Settled]:
     return span.file, settle(Path(plan.paths[span.file]), span)
 
 
 @no_annotations
-def _number_lines(group: tuple[int, Iterable[tuple[Span, int]]]) -> list[Span]:
+def _number_lines(group: tuple[int, Iterable[Settled]]) -> list[Span]:
     return number_lines(list(group[1]))
 
 
@@ -297,6 +305,8 @@ def _starts_near(partition: tuple[int, str], plan: Plan, table: bytes) -> tuple[
 
 @no_annotations
 def _split_times(group: tuple[None, Iterable[bytes]], plan: Plan, table: bytes) -> tuple[int, int]:
+    if plan.log_span is not None:
+        return NEVER, NEVER
     return exact_times(_tally(table), np.frombuffer(b"".join(group[1]), np.int64), plan.config.split)
 
 
@@ -320,6 +330,7 @@ def _write(
     for piece in shuffle.spill(tables.counts, part, f"{work}/counts-{number}.arrow", (number,)):
         yield beam.pvalue.TaggedOutput("counts", piece)
     yield beam.pvalue.TaggedOutput("moments", ((number,), shuffle.pack(tables.moments)))
+    yield beam.pvalue.TaggedOutput("buckets", ((number,), shuffle.pack(tables.buckets)))
 
 
 @no_annotations
@@ -362,15 +373,18 @@ def _finish(plan: Plan, results: dict[str, pl.DataFrame], examples: Path, direct
             f"raw logs: none of {rows:,} rows is part of a record: {reasons}. See {path.name}.", keep=(path,)
         )
     first, second = results["times"]["time"].to_list()
-    tables = Tables(results["counts"], results["moments"], results["rest"])
+    tables = Tables(*(results[name] for name in ("counts", "moments", "buckets", "rest")))
     statistics = Statistics(merge([tables]), plan.schema, plan.feedback)
     _check_whole(results, sum(statistics.records.values()))
+    if plan.log_span is not None:
+        save_tables(tables, directory)
+        report = _of_files(plan, files, bad)
+        write_json(directory / STATISTICS_FILE, report)
+        return report
     check_splits(statistics.records, statistics.positives, (first, second))
     _complete_shards(examples, plan.shards)
-    report = _report(plan, files, bad, statistics, [first, second])
-    write_json(directory / STATISTICS_FILE, report)
-    for split in SPLITS:
-        write_feature_stats(statistics, split, split_dir(directory, split) / "FeatureStats.pb")
+    report = {**_of_files(plan, files, bad), **of_records(statistics, [first, second])}
+    write_statistics(report, statistics, directory)
     records = ", ".join(f"{split} {count:,}" for split, count in statistics.records.items())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in report["reasons"].items()) or "none"
     _log.info(
@@ -404,10 +418,14 @@ def _complete_shards(examples: Path, shards: int) -> None:
             path.touch()
 
 
-def _report(
-    plan: Plan, files: pl.DataFrame, bad: pl.DataFrame, statistics: Statistics, times: list[int]
-) -> dict[str, Any]:
-    splits = statistics.splits()
+def write_statistics(report: dict[str, Any], statistics: Statistics, directory: Path) -> None:
+    """`statistics.json`, and TFX's statistics of every split."""
+    write_json(directory / STATISTICS_FILE, report)
+    for split in SPLITS:
+        write_feature_stats(statistics, split, split_dir(directory, split) / "FeatureStats.pb")
+
+
+def _of_files(plan: Plan, files: pl.DataFrame, bad: pl.DataFrame) -> dict[str, Any]:
     malformed = bad.filter(~pl.col("excluded"))
     per_file = dict(malformed["#file"].value_counts().iter_rows())
     rows = dict(files.select("file", "rows").iter_rows())
@@ -420,6 +438,13 @@ def _report(
             name: {"rows": rows[i], "bad": per_file.get(i, 0), "sha256": digest_file(Path(plan.paths[i]))}
             for i, name in enumerate(plan.names)
         },
+    }
+
+
+def of_records(statistics: Statistics, times: list[int]) -> dict[str, Any]:
+    """The part of `statistics.json` that is about records; `times` divide the splits."""
+    splits = statistics.splits()
+    return {
         "records": sum(split["records"] for split in splits.values()),
         "sessions": sum(split["sessions"] for split in splits.values()),
         "split_times": times,

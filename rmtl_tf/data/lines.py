@@ -9,16 +9,19 @@ value may go on over several lines, but where that does not give the right numbe
 
 Line numbers are those of an editor: the header is line 1; a row over several lines has the number of its
 first. Nothing depends on the size of the blocks.
+
+Of a line longer than `MAX_LINE` only its beginning is kept, so a file without line breaks costs no memory. It
+is bad, and lies between what is before it and after it as the end of a file does: no value goes on over it.
+Nor is a row over several lines longer than that.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +29,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
+from rmtl_tf.data.csv_header import BOM, open_bytes, read_header
 from rmtl_tf.data.datasets.base import LINE
-from rmtl_tf.errors import UserError
+from rmtl_tf.errors import UserError, from_system
 
 BLOCK_SIZE = 8 << 20  # bytes
 MAX_LINES = 100
+MAX_LINE = 4 << 20  # bytes without the line feed
 
 _NEWLINE, _RETURN, _QUOTE, _COMMA = b'\n\r",'
-_BOM = b"\xef\xbb\xbf"
+_SHOWN = 800  # bytes of a bad line
 
 
 @dataclass(frozen=True)
@@ -63,27 +68,6 @@ class Block:
         return self.rows.height + len(self.bad)
 
 
-def read_header(path: Path) -> list[str]:
-    """The column names of a CSV file (plain, or gzip by its name).
-
-    Raises:
-        UserError: the file cannot be read, is empty, or is not UTF-8.
-    """
-    try:
-        with _open(path) as stream:
-            line = stream.readline(1 << 20).removeprefix(_BOM)
-        names = next(csv.reader([line.decode().rstrip("\r\n")]), [])
-    except UnicodeDecodeError:
-        raise UserError(
-            f"{path}: expected UTF-8 text with a header line. Convert it, e.g. with iconv."
-        ) from None
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({error}).") from None
-    if not any(names):
-        raise UserError(f"{path}: expected a header line with column names, the first line is empty.")
-    return names
-
-
 def read_blocks(
     path: Path,
     columns: Sequence[str],
@@ -93,6 +77,7 @@ def read_blocks(
     begin: int = 0,
     end: int | None = None,
     line: int = 1,
+    max_line: int = MAX_LINE,
 ) -> Iterator[Block]:
     """The rows of a CSV file whose header has every one of `columns`.
 
@@ -100,38 +85,77 @@ def read_blocks(
         header: the names of the columns where the first line is a row.
         begin, end: the bytes to read (`spans.py`), the first line among them at 0. Not of a compressed file.
         line: the number of the line that begins at `begin`.
+        max_line: bytes of the longest line and the longest row that are read.
 
     Raises:
         UserError: the file ends in the middle of its compressed data.
     """
-    parser = _Parser(tuple(header or read_header(path)), tuple(columns))
-    carry, number = b"", line
+    # Python's own limit of a field would make it matter which way a line is read.
+    csv.field_size_limit(max(max_line, csv.field_size_limit()))
+    parser = _Parser(tuple(header or read_header(path)), tuple(columns), max_line)
     try:
-        with _open(path) as stream:
+        with open_bytes(path) as stream:
             if begin:
                 stream.seek(begin)
             elif not header:
-                begin, number = len(stream.readline()), line + 1
-            left = None if end is None else end - begin
-            final = False
-            while not final:
-                wanted = block_size if left is None else min(block_size, left)
-                data = stream.read(wanted)
-                left = None if left is None else left - len(data)
-                final = len(data) < wanted or left == 0 or not wanted
-                carry += data
-                block, used, lines = parser.parse(carry, number, final)
-                carry, number = carry[used:], number + lines
+                begin, line = len(stream.readline()), line + 1
+            else:
+                begin = len(BOM) if stream.read(len(BOM)) == BOM else 0
+                stream.seek(begin)
+            pieces = _read_pieces(stream, block_size, None if end is None else end - begin)
+            for block in _parse_pieces(parser, pieces, line):
                 if block.read:
                     yield block
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read to its end ({error}). Is the file complete?") from None
+        raise from_system(error, path) or UserError(
+            f"{path}: cannot be read to its end ({error}). Is the file complete?"
+        ) from None
 
 
-def _open(path: Path) -> io.BufferedIOBase:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    return path.open("rb")
+def _read_pieces(stream: BufferedIOBase, size: int, left: int | None) -> Iterator[tuple[bytes, bool]]:
+    """The next `left` bytes (None: all), at most `size` at a time, and whether they are the last."""
+    final = False
+    while not final:
+        wanted = size if left is None else min(size, left)
+        data = stream.read(wanted)
+        left = None if left is None else left - len(data)
+        final = len(data) < wanted or left == 0 or not wanted
+        yield data, final
+
+
+def _parse_pieces(parser: _Parser, pieces: Iterator[tuple[bytes, bool]], number: int) -> Iterator[Block]:
+    """Blocks of rows, and of the lines too long to be rows; `number` is that of the first line."""
+    carry, inside = b"", False
+    for piece, final in pieces:
+        data = carry + piece
+        while True:
+            if inside:
+                # Of a line too long, already reported.
+                past = data.find(b"\n") + 1
+                inside = not past
+                data, number = data[past:] if past else b"", number + (past > 0)
+            place = _too_long(data, parser.max_line)
+            if place is None:
+                break
+            block, _, lines = parser.parse(data[:place], number, True)
+            number += lines
+            shown = _text(data[place : place + parser.max_line])
+            yield Block(block.rows, [*block.bad, BadLine(number, "line too long", "", shown)])
+            data, inside = data[place + parser.max_line + 1 :], True
+        block, used, lines = parser.parse(data, number, final)
+        carry, number = data[used:], number + lines
+        yield block
+
+
+def _too_long(data: bytes, most: int) -> int | None:
+    """Where the first line longer than `most` begins; `data` begins with a line and may end inside one."""
+    place = 0
+    while len(data) - place > most:
+        found = data.rfind(b"\n", place, place + most + 1)
+        if found < 0:
+            return place
+        place = found + 1
+    return None
 
 
 @dataclass
@@ -158,6 +182,7 @@ class _Careful:
 class _Parser:
     header: tuple[str, ...]
     columns: tuple[str, ...]
+    max_line: int
 
     def parse(self, data: bytes, number: int, final: bool) -> tuple[Block, int, int]:
         """The rows at the beginning of `data`, whose first line has this number.
@@ -216,6 +241,9 @@ class _Parser:
 
     def _read_csv(self, text: bytes, size: int, check_utf8: bool) -> pl.DataFrame:
         """The wanted columns of the first `size` bytes of plain lines, as strings."""
+        if text.startswith(BOM):
+            # Only the first line of a file has a byte-order mark; pyarrow would take one from any block.
+            text, size = b"\n" + text[:size], size + 1
         table = pyarrow.csv.read_csv(
             pa.py_buffer(text).slice(0, size),
             read_options=pyarrow.csv.ReadOptions(
@@ -245,11 +273,12 @@ class _Parser:
             fields, problem = self._split(data[lines.start[line] : lines.end[line]])
             if fields is None and lines.odd[line]:
                 later = odd[np.searchsorted(odd, line, side="right") :]
-                if later.size and later[0] - line < MAX_LINES:
+                most = lines.start[line] + self.max_line
+                if later.size and later[0] - line < MAX_LINES and lines.end[later[0]] <= most:
                     joined, _ = self._split(data[lines.start[line] : lines.end[later[0]]], strict=True)
                     if joined is not None:
                         fields, last = joined, int(later[0])
-                elif not final and count - line < MAX_LINES:
+                elif not (later.size or final) and count - line < MAX_LINES and lines.end[-1] <= most:
                     return result, line
             if fields is None:
                 text = _text(data[lines.start[line] : lines.end[line]])
@@ -339,7 +368,7 @@ def _decodes(text: bytes) -> bool:
 
 
 def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
+    return value[:_SHOWN].decode(errors="backslashreplace")
 
 
 def _unique(header: Sequence[str]) -> list[str]:

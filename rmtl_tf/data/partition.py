@@ -50,6 +50,7 @@ class Plan:
         side: folder with the tables that the data set's reader prepared.
         size: about how many bytes the files are as plain CSV.
         span_size: bytes of a plain file that one worker parses; the result does not depend on it.
+        log_span: the logs are those of one span (`rmtl_tf.data.growing`): no session goes on in another.
     """
 
     names: tuple[str, ...]
@@ -60,6 +61,7 @@ class Plan:
     side: str = ""
     size: int = 0
     span_size: int = SPAN_SIZE
+    log_span: str | None = None
 
     @property
     def shards(self) -> int:
@@ -131,6 +133,8 @@ def make_records(events: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Dat
     records, excluded = reader.to_records(events.filter(~other), schema, Path(plan.side))
     records = fill_context(order_records(records, schema), schema)
     records = add_feedback(records, config.feedback, schema)
+    if plan.log_span is not None:  # a session column may use an id on both sides of midnight
+        records = records.with_columns(pl.col(SESSION) + pl.lit(f"@{plan.log_span}"))
     bad = [quarantine(duplicates), quarantine(strangers), quarantine(excluded, excluded=True)]
     return records, pl.concat(bad)
 

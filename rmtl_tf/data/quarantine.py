@@ -27,6 +27,16 @@ SCHEMA: dict[str, pl.DataType] = {
     "value": pl.String(),
     "excluded": pl.Boolean(),
 }
+# The beginning of a reason -> what to do about many of them.
+_ADVICE = {
+    "timestamp looks like": (
+        "Times are in another unit than expected: where the schema says the unit (annotation tag unit:s, "
+        "unit:ms, unit:us or unit:ns), correct it; else convert the column."
+    ),
+    "not a timestamp": "Timestamps are whole numbers since 1970 (UTC): convert dates, round fractions.",
+    "invalid UTF-8": "Text is UTF-8: convert the file, for example iconv -f ISO-8859-1 -t UTF-8.",
+    "line too long": "Such lines are no rows: is the file text, with a line break after each row?",
+}
 _LONGEST = 200  # characters of a value
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\x00": "\\0"}
 
@@ -82,10 +92,16 @@ def check_bad_fraction(
     raise UserError(
         f"raw logs: {malformed.height:,} of {rows:,} rows are bad ({share:.2%}), more than "
         f"data.max_bad_fraction allows ({limit:.2%}).\n{counts}\nThe first of them:\n{first}\n"
-        f"All are in {path.name}. Mend the logs or the schema, or allow more: "
+        f"{_advice(malformed)}All are in {path.name}. Mend the logs or the schema, or allow more: "
         f"--set data.max_bad_fraction={math.ceil(share * 1000) / 1000}.",
         keep=(path,),
     )
+
+
+def _advice(malformed: pl.DataFrame) -> str:
+    reasons = count_reasons(malformed)
+    found = (text for start, text in _ADVICE.items() if any(reason.startswith(start) for reason in reasons))
+    return "".join(f"{text}\n" for text in found)
 
 
 def _sentence(row: dict, files: Sequence[str]) -> str:

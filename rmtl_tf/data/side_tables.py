@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from rmtl_tf.data.lines import read_header
-from rmtl_tf.errors import UserError, nearest
+from rmtl_tf.data.csv_header import missing_column, read_header
+from rmtl_tf.errors import UserError
 
-_BATCH = 16 << 20  # bytes of a file
-_BUCKET = 256 << 20  # bytes of raw files whose rows are sorted together
+_BATCH = 4 << 20  # bytes of a file
+_BUCKET = 64 << 20  # bytes of raw files whose rows are sorted together
 
 
 def write_side_table(
@@ -114,10 +114,7 @@ def _batches(file: Path, columns: Sequence[str], header: Sequence[str], batch: i
     names = list(header) or read_header(file)
     for column in columns:
         if column not in names:
-            raise UserError(
-                f'{file}: column "{column}" is missing; {nearest(column, names)} '
-                f"The file has: {', '.join(names)}."
-            )
+            raise missing_column(file, column, names)
     try:
         # The header was read above: a byte-order mark or quotes in it would change its names here.
         with pyarrow.csv.open_csv(

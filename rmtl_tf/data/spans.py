@@ -2,15 +2,16 @@
 
 A range of a CSV file may begin wherever no quoted value can still be open: after `MAX_LINES` lines with an
 even number of quotes, because a value that goes on over several lines ends within that many, on a line with
-an odd number (`lines.py`). So every range can be found from its nominal place alone, and reads as it would in
-the whole file. A compressed file is one range.
+an odd number (`lines.py`). So every range is found from its nominal bytes alone and reads as it would in the
+whole file. Nominal bytes without such a place (a very long line) belong to the range before. A compressed
+file is one range.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,24 +63,47 @@ def nominal_spans(path: Path, file: int, span_size: int) -> list[Span]:
     return [Span(file, number, begin, min(begin + span_size, size)) for number, begin in enumerate(starts)]
 
 
-def settle(path: Path, span: Span) -> tuple[Span, int]:
-    """Moves the ends of a nominal part to the beginning of lines, and counts the line breaks in it."""
+@dataclass(frozen=True)
+class Settled:
+    """A nominal part after a look at its bytes.
+
+    Attributes:
+        span: the nominal part.
+        begin: the first byte in it where a part may begin; None where there is none.
+        before, after: line breaks in it up to that byte (None: all of them), and from there on.
+    """
+
+    span: Span
+    begin: int | None
+    before: int = 0
+    after: int = 0
+
+
+def settle(path: Path, span: Span) -> Settled:
+    """Looks for the place in a nominal part where a part may begin, and counts line breaks."""
     if span.end is None or parquet.is_parquet(path):
-        return span, 0
+        return Settled(span, span.begin)
     with path.open("rb") as stream:
-        begin, end = (_line_start(stream, place) for place in (span.begin, span.end))
-        return Span(span.file, span.number, begin, end), _count_breaks(stream, begin, end)
+        begin, before = _safe_place(stream, span.begin, span.end) if span.begin else (0, 0)
+        after = 0 if begin is None else _count_breaks(stream, begin, span.end)
+    return Settled(span, begin, before, after)
 
 
-def number_lines(settled: Sequence[tuple[Span, int]]) -> list[Span]:
-    """Parts of one file, in any order, with the number of their first line; empty ones are left out."""
-    settled = sorted(settled, key=lambda pair: pair[0].number)
-    first = np.cumsum([1, *(breaks for _, breaks in settled)]).tolist()
-    return [
-        Span(span.file, span.number, span.begin, span.end, span.line or line)
-        for (span, _), line in zip(settled, first, strict=False)
-        if span.end is None or span.end > span.begin
-    ]
+def number_lines(settled: Sequence[Settled]) -> list[Span]:
+    """The parts of one file with the number of their first line, from its nominal parts in any order."""
+    settled = sorted(settled, key=lambda part: part.span.number)
+    parts: list[Span] = []
+    line = 1
+    for part in settled:
+        line += part.before
+        if part.begin is not None:
+            if parts:
+                parts[-1] = replace(parts[-1], end=part.begin)
+            parts.append(replace(part.span, begin=part.begin, line=part.span.line or line))
+        elif parts:
+            parts[-1] = replace(parts[-1], end=part.span.end)
+        line += part.after
+    return parts
 
 
 def read_span(
@@ -103,24 +127,32 @@ def input_bytes(paths: Sequence[Path]) -> int:
     return sum(path.stat().st_size * growth.get(path.suffix, 1) for path in paths)
 
 
-def _line_start(stream: io.BufferedReader, place: int) -> int:
-    """The first line after byte `place` before which no quoted value can be open; else the end."""
-    size = stream.seek(0, io.SEEK_END)
-    if place == 0 or place >= size:
-        return min(place, size)
-    stream.seek(place)
-    data = b""
-    while more := stream.read(_STEP):
-        data += more
-        breaks = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-        quotes = np.flatnonzero(np.frombuffer(data, np.uint8) == ord('"'))
-        odd = np.diff(np.searchsorted(quotes, breaks)) % 2
-        # The last `MAX_LINES` lines before each line, without the first, which `place` cut.
-        recent = np.convolve(odd, np.ones(MAX_LINES, np.int64), "valid") if odd.size >= MAX_LINES else odd[:0]
-        safe = np.flatnonzero(recent == 0)
-        if safe.size:
-            return place + int(breaks[safe[0] + MAX_LINES]) + 1
-    return size
+def _safe_place(stream: io.BufferedReader, begin: int, end: int) -> tuple[int | None, int]:
+    """The first line in these bytes before which no quoted value can be open, and the line breaks before it.
+
+    None where there is no such line, and then all line breaks.
+    """
+    stream.seek(begin)
+    breaks_before, quotes_open = 0, 0
+    last = np.zeros(0, np.int64)  # of the last `MAX_LINES - 1` lines: has an odd number of quotes
+    while begin < end and (data := stream.read(min(_STEP, end - begin))):
+        buffer = np.frombuffer(data, np.uint8)
+        breaks = np.flatnonzero(buffer == ord("\n"))
+        quotes = np.flatnonzero(buffer == ord('"'))
+        until = np.searchsorted(quotes, breaks)
+        odd = np.diff(until, prepend=-quotes_open) % 2
+        last = np.concatenate([last, odd])
+        if last.size >= MAX_LINES:
+            recent = np.convolve(last, np.ones(MAX_LINES, np.int64), "valid")
+            safe = np.flatnonzero(recent == 0)
+            if safe.size:
+                line = int(safe[0]) + MAX_LINES - 1 - (last.size - odd.size)
+                return begin + int(breaks[line]) + 1, breaks_before + line + 1
+        last = last[-(MAX_LINES - 1) :]
+        quotes_open = quotes.size - int(until[-1]) if breaks.size else quotes_open + quotes.size
+        breaks_before += breaks.size
+        begin += len(data)
+    return None, breaks_before
 
 
 def _count_breaks(stream: io.BufferedReader, begin: int, end: int) -> int:

@@ -1,23 +1,26 @@
-"""Statistics of records: small tables a partition, merged exactly, as JSON and as TFX's FeatureStats.pb.
+"""Statistics of records: small tables a partition, merged exactly, and what is said about the whole as JSON.
 
-Tables hold everything: `counts` (feature, split, value, count) and `moments` (feature, split, count, missing,
-mean, m2, low, high), where m2 is the sum of squared distances from the mean. Tables of partitions add up to
-those of the whole (Chan, Golub, LeVeque 1979 for the moments). Of counts only frequent values are kept, once
-all counts of a value are together (`condense`), so that their number is bounded; `rest` (feature, split,
-distinct) says how many other values there are, in split -1 for all splits together.
+Tables hold everything: `counts` (feature, split, value, count); `moments` (feature, split, count, missing,
+mean, m2, low, high), where m2 is the sum of squared distances from the mean; and `buckets` (feature, split,
+exponent, bucket, count), the histograms of `histogram.py`. Tables of partitions add up to those of the whole
+(Chan, Golub, LeVeque 1979 for the moments). Of counts only frequent values are kept, once all counts of a
+value are together (`condense`), so that their number is bounded; `rest` (feature, split, distinct, count)
+says how many other values there are and how often they stand, in split -1 for all splits together.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from rmtl_tf.data import histogram
 from rmtl_tf.data.multivalued import split_values
 from rmtl_tf.data.sessions import STEP
 from rmtl_tf.data.splits import SPLITS
@@ -26,19 +29,23 @@ from rmtl_tf.schema import DataSchema, Feature
 SPLIT = "#split"
 
 KEPT = 1000
+TABLES = "tables"
 _TOP = 10
-_NO_REST = pl.DataFrame(schema={"feature": pl.String, SPLIT: pl.Int64, "distinct": pl.Int64})
+_NO_REST = pl.DataFrame(schema={"feature": pl.String} | dict.fromkeys((SPLIT, "distinct", "count"), pl.Int64))
 _LENGTHS = "#length"
 _WINDOWS = "#windows"
+_BUCKET = ("feature", SPLIT, "exponent", "bucket")
+_NO_BUCKETS = pl.DataFrame(schema={"feature": pl.String} | dict.fromkeys((*_BUCKET[1:], "count"), pl.Int64))
 _LENGTH_EDGES = (1, 2, 3, 4, 6, 11, 21, 51, 101, 201, 501, 1001)
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The statistics of some records: `counts`, `moments` and `rest`, as the module says."""
+    """The statistics of some records: `counts`, `moments`, `buckets` and `rest`, as the module says."""
 
     counts: pl.DataFrame
     moments: pl.DataFrame
+    buckets: pl.DataFrame
     rest: pl.DataFrame
 
 
@@ -63,9 +70,10 @@ def tabulate(
             pl.lit(_WINDOWS).alias("feature"), pl.col(SPLIT).cast(pl.Int64), value=pl.lit(""), count="count"
         )
     )
-    numbers = [f.name for f in schema.inputs if f.kind == "numeric"]
-    moments = [_moments(records, name) for name in (schema.timestamp, *numbers, *feedback)]
-    return Tables(pl.concat(counts), pl.concat(moments), _NO_REST)
+    numbers = {f.name: f.log for f in schema.inputs if f.kind == "numeric"} | dict.fromkeys(feedback, False)
+    moments = [_moments(records, name) for name in (schema.timestamp, *numbers)]
+    buckets = [_buckets(records, name, log) for name, log in numbers.items()]
+    return Tables(pl.concat(counts), pl.concat(moments), pl.concat([_NO_BUCKETS, *buckets]), _NO_REST)
 
 
 def merge(tables: Sequence[Tables]) -> Tables:
@@ -73,26 +81,44 @@ def merge(tables: Sequence[Tables]) -> Tables:
     counts = pl.concat([table.counts for table in tables])
     counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count")).sort("feature", SPLIT, "value")
     moments = _pool(pl.concat([table.moments for table in tables]), "feature", SPLIT)
-    rest = pl.concat([table.rest for table in tables]).group_by("feature", SPLIT).agg(pl.sum("distinct"))
-    return Tables(counts, moments, rest.sort("feature", SPLIT))
+    rest = (
+        pl.concat([table.rest for table in tables])
+        .group_by("feature", SPLIT)
+        .agg(pl.sum("distinct", "count"))
+    )
+    buckets = _pool_buckets(pl.concat([table.buckets for table in tables]))
+    return Tables(counts, moments, buckets, rest.sort("feature", SPLIT))
+
+
+def save_tables(tables: Tables, directory: Path) -> None:
+    """Writes the tables into `directory/tables/`, for `load_tables`."""
+    (directory / TABLES).mkdir(exist_ok=True)
+    for part in fields(Tables):
+        getattr(tables, part.name).write_ipc(directory / TABLES / f"{part.name}.arrow", compression="lz4")
+
+
+def load_tables(directory: Path) -> Tables:
+    """What `save_tables` wrote."""
+    names = (part.name for part in fields(Tables))
+    return Tables(*(pl.read_ipc(directory / TABLES / f"{name}.arrow") for name in names))
 
 
 def condense(counts: pl.DataFrame, most: int = KEPT) -> tuple[pl.DataFrame, pl.DataFrame]:
     """All counts of some values -> `counts` of the frequent ones among them, and `rest`.
 
     A value is kept in all splits if it is among the `most` frequent of its feature in one of them or in all
-    together; ties go by value. Missing values are kept.
+    together; ties go by value. Missing values are kept, and all that counts no values of a feature.
     """
     counts = counts.group_by("feature", SPLIT, "value").agg(pl.sum("count"))
     overall = counts.group_by("feature", "value").agg(pl.sum("count"), pl.lit(-1, pl.Int64).alias(SPLIT))
     ranked = pl.concat([counts, overall.select(counts.columns)])
     groups = ranked.partition_by("feature", SPLIT)
     frequent = pl.concat(_most_frequent(group, most) for group in groups)
-    missing = counts.filter(pl.col("value") == "")
-    top = pl.concat([frequent, missing]).select("feature", "value").unique()
+    always = counts.filter((pl.col("value") == "") | pl.col("feature").is_in([_LENGTHS, _WINDOWS]))
+    top = pl.concat([frequent, always]).select("feature", "value").unique()
     kept = counts.join(top, on=("feature", "value"), how="semi").sort("feature", SPLIT, "value")
     others = ranked.join(top, on=("feature", "value"), how="anti")
-    rest = others.group_by("feature", SPLIT).agg(pl.len().cast(pl.Int64).alias("distinct"))
+    rest = others.group_by("feature", SPLIT).agg(pl.len().cast(pl.Int64).alias("distinct"), pl.sum("count"))
     return kept, rest.sort("feature", SPLIT)
 
 
@@ -133,6 +159,36 @@ def _moments(records: pl.DataFrame, name: str) -> pl.DataFrame:
         )
         .select("feature", pl.col(SPLIT).cast(pl.Int64), "count", "missing", "mean", "m2", "low", "high")
     )
+
+
+def _buckets(records: pl.DataFrame, name: str, log: bool) -> pl.DataFrame:
+    number = pl.col(name).cast(pl.Float64)
+    given = records.select(pl.col(SPLIT).cast(pl.Int64), number.alias("number")).filter(
+        pl.col("number").is_finite()
+    )
+    exponent, index = histogram.bucket(given["number"].to_numpy(), log)
+    counts = given.select(
+        SPLIT,
+        feature=pl.lit(name),
+        exponent=pl.lit(exponent, pl.Int64),
+        bucket=pl.Series(index, dtype=pl.Int64),
+    )
+    return counts.group_by(_BUCKET).agg(pl.len().cast(pl.Int64).alias("count"))
+
+
+def _pool_buckets(buckets: pl.DataFrame) -> pl.DataFrame:
+    """Histograms on one grid for each feature, the finest that holds all its splits."""
+    pooled = [_NO_BUCKETS]
+    for (name,), rows in buckets.partition_by("feature", as_dict=True).items():
+        finest = rows["exponent"].to_numpy()
+        exponent = int(finest.max())
+        index = histogram.coarsen(rows["bucket"].to_numpy(), finest, exponent)
+        exponent, index = histogram.fit(exponent, index)
+        rows = rows.with_columns(
+            feature=pl.lit(name), exponent=pl.lit(exponent, pl.Int64), bucket=pl.Series(index, dtype=pl.Int64)
+        )
+        pooled.append(rows.group_by(_BUCKET).agg(pl.sum("count")))
+    return pl.concat(pooled).sort(_BUCKET)
 
 
 def _pool(moments: pl.DataFrame, *keys: str) -> pl.DataFrame:
@@ -222,15 +278,15 @@ class Statistics:
         return {
             "kind": "categorical",
             "missing": int(counts.filter(pl.col("value") == "")["count"].sum()),
-            "unique": given.height + self._rest(name, split),
+            "unique": given.height + self.rest(name, split)[0],
             "top": [[value, count] for value, count in given.head(_TOP).select("value", "count").iter_rows()],
         }
 
-    def _rest(self, name: str, split: str | None) -> int:
-        """How many values are not in the counts."""
+    def rest(self, name: str, split: str | None) -> tuple[int, int]:
+        """How many values are not in the counts, and how often they stand together."""
         number = -1 if split is None else SPLITS.index(split)
         rows = self.tables.rest.filter((pl.col("feature") == name) & (pl.col(SPLIT) == number))
-        return int(rows["distinct"].sum())
+        return int(rows["distinct"].sum()), int(rows["count"].sum())
 
     def _number(self, name: str, split: str | None) -> dict[str, Any]:
         row = _pool(self._of(self.tables.moments, name, split), "feature").row(0, named=True)
@@ -244,6 +300,22 @@ class Statistics:
             "max": row["high"],
         }
 
+    def begin(self, split: str) -> int:
+        """The earliest timestamp of a split, unix seconds."""
+        return int(self._of(self.tables.moments, self.schema.timestamp, split)["low"].min())  # type: ignore[arg-type]
+
+    def value_counts(self, name: str, split: str) -> pl.DataFrame:
+        """`value`, `count` of the frequent values of a categorical feature or label, the most frequent first;
+        "" where missing."""
+        counts = self._of(self.tables.counts, name, split).select("value", "count")
+        return counts.sort("count", "value", descending=[True, False])
+
+    def histogram(self, name: str, split: str) -> tuple[int, np.ndarray, np.ndarray]:
+        """The grid, rising buckets and counts of a number (`rmtl_tf.data.histogram`)."""
+        rows = self._of(self.tables.buckets, name, split).sort("bucket")
+        exponent = self._of(self.tables.buckets, name)["exponent"].max()
+        return int(exponent or 0), rows["bucket"].to_numpy(), rows["count"].to_numpy()  # type: ignore[arg-type]
+
     def _of(self, table: pl.DataFrame, feature: str, split: str | None = None) -> pl.DataFrame:
         rows = table.filter(pl.col("feature") == feature)
         return rows if split is None else rows.filter(pl.col(SPLIT) == SPLITS.index(split))
@@ -251,30 +323,3 @@ class Statistics:
     def _total(self, feature: str, split: int, value: str | None = None) -> int:
         rows = self._of(self.tables.counts, feature).filter(pl.col(SPLIT) == split)
         return int((rows if value is None else rows.filter(pl.col("value") == value))["count"].sum())
-
-
-def write_feature_stats(statistics: Statistics, split: str, path: Path) -> None:
-    """Writes a DatasetFeatureStatisticsList of one split, what TFDV shows; its "examples" are records."""
-    from tensorflow_metadata.proto.v0 import statistics_pb2
-
-    proto = statistics_pb2.DatasetFeatureStatisticsList()
-    dataset = proto.datasets.add(name=split, num_examples=statistics.records[split])
-    for name, feature in statistics.features(split).items():
-        entry = dataset.features.add()
-        entry.path.step.append(name)
-        if feature["kind"] == "categorical":
-            entry.type = statistics_pb2.FeatureNameStatistics.STRING
-            common = entry.string_stats.common_stats
-            entry.string_stats.unique = feature["unique"]
-            for value, count in feature["top"]:
-                entry.string_stats.top_values.add(value=value, frequency=count)
-        else:
-            entry.type = statistics_pb2.FeatureNameStatistics.FLOAT
-            common = entry.num_stats.common_stats
-            if feature["mean"] is not None:
-                entry.num_stats.mean, entry.num_stats.std_dev = feature["mean"], feature["std"]
-                entry.num_stats.min, entry.num_stats.max = feature["min"], feature["max"]
-        common.num_missing = feature["missing"]
-        common.num_non_missing = statistics.records[split] - feature["missing"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(proto.SerializeToString(deterministic=True))

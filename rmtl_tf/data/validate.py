@@ -16,9 +16,13 @@ import polars as pl
 from rmtl_tf.data.datasets.base import FILE, LINE, Column
 from rmtl_tf.data.multivalued import split_values
 from rmtl_tf.data.quarantine import quarantine
+from rmtl_tf.data.time_units import BEFORE, NAMES, SINCE
 
-# Whole seconds after 1970-01-01 and before 2100: 0 stands for "missing", milliseconds lie beyond.
-EARLIEST, LATEST = 1, 4_102_444_799
+# Whole seconds after 1970-01-01 and before 2100: 0 stands for "missing".
+EARLIEST, LATEST = 1, BEFORE - 1
+# A reason: the number of ticks is a time of our days in another unit than the column's.
+LOOKS_LIKE = "timestamp looks like"
+_WHOLE = r"^[+-]?\d+(\.0+)?$"
 _CONTROL = r"[\n\r\x00]"
 _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -104,6 +108,10 @@ def _is_plain(column: Column, raw: pl.Series) -> pl.Expr:
             plain &= value.is_in(column.values)
     elif column.dtype == "timestamp":
         plain &= value.is_between(EARLIEST, LATEST)
+        for unit in NAMES:
+            if unit < column.per_second:
+                factor = column.per_second // unit
+                plain &= ~value.is_between(SINCE // factor, BEFORE // factor)
     elif column.dtype == "label":
         plain &= pl.lit(raw.is_in(["0", "1"])) if raw.dtype == pl.String else value.is_in([0, 1])
     else:
@@ -145,9 +153,14 @@ def _checks(column: Column) -> list[_Check]:
         checks.append(("unknown label value", given & ~text.is_in(list(_LABELS))))
     elif column.dtype == "timestamp":
         ticks = _ticks(column)
-        checks.append(("not a timestamp", given & ticks.is_null()))
+        checks.append(("not a timestamp", given & ~text.str.contains(_WHOLE) & ticks.is_null()))
+        for unit, name in NAMES.items():
+            if unit != column.per_second:
+                other = ticks.ge(SINCE * unit) & ticks.lt(BEFORE * unit)
+                checks.append((f"{LOOKS_LIKE} {name}", other))
         seconds = ticks.floordiv(column.per_second)
-        checks.append(("timestamp out of range", ~seconds.is_between(EARLIEST, LATEST)))
+        outside = given & (ticks.is_null() | ~seconds.is_between(EARLIEST, LATEST))
+        checks.append(("timestamp out of range", outside))
     else:
         number = _number(column)
         checks.append(("not a number", given & number.is_null()))

@@ -34,6 +34,7 @@ class Artifacts:
     """
 
     statistics: Mapping[str, Any]
+    anomalies: Mapping[str, Any]
     quarantine: tuple[Mapping[str, str], ...]
     vocabulary: Mapping[str, int]
     run: Mapping[str, Any]
@@ -97,6 +98,7 @@ def read_artifacts(inputs: Mapping[str, Path]) -> Artifacts:
     tensorboard = inputs["model_run"] / "tensorboard"
     return Artifacts(
         statistics=_json(inputs["statistics"] / "statistics.json"),
+        anomalies=_json(inputs["anomalies"] / "anomalies.json"),
         quarantine=_quarantine(inputs["statistics"] / "quarantine.csv"),
         vocabulary=_vocabulary(inputs["transform_graph"] / "vocabulary"),
         run=_json(inputs["model_run"] / "run.json"),

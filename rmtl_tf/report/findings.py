@@ -8,7 +8,7 @@ from rmtl_tf.report.text import METRIC, NO_CLEAR_DIFFERENCE, Estimate, joined, v
 
 
 def compared(artifacts: Artifacts) -> list[str]:
-    """The arms that are trained like the control but with other weights: all but pretrained and control."""
+    """The arms that are compared with the control: all but the pretrained model and the control itself."""
     return [arm for arm in artifacts.arms if arm not in ("pretrained", "control")]
 
 
@@ -89,12 +89,12 @@ def _unexplained(artifacts: Artifacts) -> tuple[str, str]:
     arm = artifacts.export
     if arm == "control" and artifacts.chosen:
         return (
-            "The exported model is the arm “control”: on validation data no weighting had a higher mean AUC, "
-            "so nothing is claimed for one.",
+            "The exported model is the arm “control”: on validation data no other arm had a higher mean "
+            "AUC, so nothing is claimed for one.",
             "neutral",
         )
     if arm in ("control", "pretrained"):
-        return f"The exported model is the arm “{arm}”: nothing is claimed for a weighting.", "neutral"
+        return f"The exported model is the arm “{arm}”: nothing is claimed for another arm.", "neutral"
     auc, loss = (
         difference(METRIC[key], difference_entry(artifacts, arm, MEAN, key)) for key in ("auc", "logloss")
     )

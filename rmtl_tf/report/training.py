@@ -13,9 +13,14 @@ from markupsafe import Markup
 from rmtl_tf.report import plots
 from rmtl_tf.report.artifacts import Artifacts
 from rmtl_tf.report.curves import Curve
-from rmtl_tf.report.text import UNDEFINED, as_float, general, number, signed
+from rmtl_tf.report.text import UNDEFINED, as_float, general, joined, number, signed
 
-PHASES = {"pretrain": "A · pretraining", "critic": "B · critics", "finetune": "C · fine-tuning"}
+PHASES = {
+    "pretrain": "A · pretraining",
+    "critic": "B · critics",
+    "finetune": "C · fine-tuning",
+    "scratch": "Agents from scratch",
+}
 # The metrics of a history that are drawn; TensorBoard has the rest, and the losses of single tasks.
 _SHOWN = {
     "loss": "Training loss",
@@ -192,14 +197,16 @@ def _label(name: str) -> str:
 
 
 def arms(artifacts: Artifacts) -> list[dict[str, Any]]:
-    """One row for each trained arm: weighting, best epoch, validation AUC, time."""
+    """One row for each trained arm: agent, weighting, best epoch, validation AUC, time."""
     rows = []
     for arm in artifacts.run.get("arms") or ():
         auc = arm.get("validation_auc") or {}
         rows.append(
             {
                 "name": str(arm.get("name")),
+                "agent": _agent(arm.get("agent")),
                 "weighting": _settings(arm.get("weighting")),
+                "powers": _powers(arm.get("power")),
                 "critic": _settings(arm.get("critic")),
                 "best_epoch": general(arm.get("best_epoch")),
                 "auc": [number(auc.get(task)) for task in artifacts.tasks],
@@ -208,6 +215,20 @@ def arms(artifacts: Artifacts) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _agent(values: Any) -> str:
+    """The agent with its settings; `rmtl`, the three phases, has none."""
+    return "rmtl" if isinstance(values, dict) and values.get("name") == "rmtl" else _settings(values)
+
+
+def _powers(choice: Any) -> str:
+    """The powers validation chose, and of which; empty where it chose none."""
+    if not isinstance(choice, dict):
+        return ""
+    chosen = ", ".join(f"{general(power)} for {task}" for task, power in (choice.get("chosen") or {}).items())
+    tried = joined([general(as_float(float(power))) for power in choice.get("candidates") or ()])
+    return f"power by validation AUC: {chosen}; tried {tried}"
 
 
 def _settings(values: Any) -> str:
@@ -222,4 +243,6 @@ def _settings(values: Any) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " / ".join(f"{key} {general(part)}" for key, part in value.items())
     return "-".join(str(part) for part in value) if isinstance(value, list) else general(value)

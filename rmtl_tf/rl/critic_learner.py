@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,38 @@ def huber(error: tf.Tensor) -> tf.Tensor:
 
 
 LOSSES = {"squared": squared_error, "huber": huber}
+
+
+def regress(
+    critic: Critic,
+    optimizer: keras.optimizers.Optimizer,
+    error: Callable[[tf.Tensor], tf.Tensor],
+    tasks: Sequence[str],
+    batch: dict[str, Any],
+    actions: tf.Tensor,
+    targets: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """One step of every estimate of Q(s, a) towards targets [N, K], on the mean over records and tasks.
+
+    Logs `loss`, `gradient_norm`, `loss/<task>` (of twins the mean) and `q_mean/<task>`.
+    """
+    weight = batch["mask"][:, tf.newaxis]  # [N, 1]
+    records = tf.reduce_sum(weight)
+    with tf.GradientTape() as tape:
+        estimates = critic.estimates(batch["features"], actions, training=True)
+        losses = [tf.reduce_sum(weight * error(targets - q), axis=0) for q in estimates]
+        total = tf.add_n(losses) / len(losses)
+        per_task = tf.math.divide_no_nan(total, records)  # [K]
+        loss = tf.reduce_mean(per_task)
+        values = tf.add_n(estimates) / len(estimates)
+    variables = critic.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    optimizer.apply(gradients, variables)
+    logs = {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
+    means = tf.math.divide_no_nan(tf.reduce_sum(weight * values, axis=0), records)
+    for k, task in enumerate(tasks):
+        logs |= {f"loss/{task}": per_task[k], f"q_mean/{task}": means[k]}
+    return logs
 
 
 class CriticLearner(keras.Model):
@@ -83,36 +115,28 @@ class CriticLearner(keras.Model):
         # `weights` leaves the dropout seeds out: they are no part of the value.
         return self.target.weights, self.critic.weights
 
+    def policy(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits [N, K] of the actions whose value is learnt, and the actions [N, K] of the target actor."""
+        return batch["logits"], tf.sigmoid(batch["logits"])
+
     def targets(self, batch: dict[str, Any]) -> tf.Tensor:
         """What every estimate of the critic is trained towards, [N, K]; of twins the lower one counts."""
-        actions = tf.sigmoid(batch["logits"])  # [N, K]
-        estimates = self.target.estimates(batch["features"], actions, training=False)
+        return self._targets(batch, *self.policy(batch))
+
+    def _targets(self, batch: dict[str, Any], logits: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
+        estimates = self.target.estimates(batch["features"], following, training=False)
         lowest = tf.reduce_min(tf.stack(estimates), axis=0)
-        reward = rewards(batch["labels"], batch["logits"])
+        reward = rewards(batch["labels"], logits)
         path = (batch["next"], batch["done"], batch["mask"], self.gamma)
         return critic_targets(self.kind, reward, lowest, *path, n=self.n, trace=self.trace)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
-        """One step. Logs `loss`, `gradient_norm`, `loss/<task>` (of twins the mean) and `q_mean/<task>`."""
-        targets = tf.stop_gradient(self.targets(batch))
-        actions = tf.sigmoid(batch["logits"])  # [N, K]
-        weight = batch["mask"][:, tf.newaxis]  # [N, 1]
-        records = tf.reduce_sum(weight)
-        with tf.GradientTape() as tape:
-            estimates = self.critic.estimates(batch["features"], actions, training=True)
-            losses = [tf.reduce_sum(weight * self.error(targets - q), axis=0) for q in estimates]
-            total = tf.add_n(losses) / len(losses)
-            per_task = tf.math.divide_no_nan(total, records)  # [K]
-            loss = tf.reduce_mean(per_task)
-            values = tf.add_n(estimates) / len(estimates)
-        variables = self.critic.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        self.optimizer.apply(gradients, variables)
+        """One step. Logs as `regress`."""
+        logits, following = self.policy(batch)
+        targets = tf.stop_gradient(self._targets(batch, logits, following))
+        step = (self.critic, self.optimizer, self.error, self.tasks)
+        logs = regress(*step, batch, tf.sigmoid(logits), targets)
         soft_update(*self._pairs(), beta=self.beta)
-        logs = {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
-        means = tf.math.divide_no_nan(tf.reduce_sum(weight * values, axis=0), records)
-        for k, task in enumerate(self.tasks):
-            logs |= {f"loss/{task}": per_task[k], f"q_mean/{task}": means[k]}
         return logs
 
     def call(self, inputs: dict[str, tf.Tensor], actions: tf.Tensor, training: bool = False) -> tf.Tensor:

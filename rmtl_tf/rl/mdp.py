@@ -27,6 +27,11 @@ def rewards(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return -cross_entropy(labels, logits)
 
 
+def action_rewards(labels: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+    """r = y ln a + (1 - y) ln(1 - a) <= 0 of any actions a [N, K] strictly between 0 and 1, [N, K]."""
+    return labels * tf.math.log(actions) + (1.0 - labels) * tf.math.log1p(-actions)
+
+
 def td_targets(reward: tf.Tensor, next_values: tf.Tensor, done: tf.Tensor, gamma: float) -> tf.Tensor:
     """TD = r + gamma (1 - done) Q(s', a'), [N, K] (METHOD 4).
 

@@ -12,8 +12,9 @@ from rmtl_tf.files import digest_json, digest_tree
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_io import load_critic, read_metadata, save_critic
 from rmtl_tf.training.loop import Progress
-from rmtl_tf.training.phases import Frozen, Trainer, critic_name
-from rmtl_tf.weighting import build_weighting
+from rmtl_tf.training.phases import Trainer, critic_name
+from rmtl_tf.training.problem import Frozen
+from rmtl_tf.weighting import WEIGHTINGS
 
 CRITICS = "critics"
 
@@ -60,13 +61,11 @@ class Critics:
         }
 
     def of(self, arm: ArmConfig, frozen: Frozen) -> RunCritic | None:
-        """The critic of an arm, trained or loaded on the first call; None where its weighting reads no Q."""
+        """The critic of an arm, trained or loaded on the first call; None where its weighting reads no Q, or
+        its agent learns a critic of its own."""
         if not needs_critic(arm):
             return None
-        if arm.saved_critic is not None:
-            name = f"loaded-{digest_json(digest_tree(Path(arm.saved_critic)))[:6]}"
-        else:
-            name = critic_name(self._trainer.training.critic_of(arm))
+        name = self._name(arm)
         if name not in self._made:
             self._made[name] = self._make(name, arm, frozen)
         return self._made[name]
@@ -80,17 +79,21 @@ class Critics:
         problem, width = self._trainer.problem, self._trainer.embedding_width()
         return load_critic(Path(arm.saved_critic or ""), problem.spec, len(problem.tasks), width, self._state)
 
+    def _name(self, arm: ArmConfig) -> str:
+        if arm.saved_critic is not None:
+            return f"loaded-{digest_json(digest_tree(Path(arm.saved_critic)))[:6]}"
+        return critic_name(self._trainer.training.critic_of(arm))
+
     def _users(self, name: str) -> list[str]:
-        """The arms that share the critic `name`, trained in this run."""
-        training = self._trainer.training
-        fresh = [arm for arm in training.arms if arm.saved_critic is None and needs_critic(arm)]
-        return [arm.name for arm in fresh if critic_name(training.critic_of(arm)) == name]
+        """The arms that share the critic `name`."""
+        arms = [arm for arm in self._trainer.training.arms if needs_critic(arm)]
+        return [arm.name for arm in arms if self._name(arm) == name]
 
     def _make(self, name: str, arm: ArmConfig, frozen: Frozen) -> RunCritic:
         if arm.saved_critic is not None:
             critic, progress = self._loaded[arm.name], None
             metadata = read_metadata(Path(arm.saved_critic))
-            metrics = self._trainer.judge(critic, frozen, metadata["gamma"])
+            metrics = self._trainer.judge(critic, frozen, metadata["gamma"], self._users(name))
         else:
             config = self._trainer.training.critic_of(arm)
             critic, progress = self._trainer.critic(frozen, config, self._users(name))
@@ -106,5 +109,5 @@ class Critics:
 
 
 def needs_critic(arm: ArmConfig) -> bool:
-    """Whether the arm's weighting reads Q."""
-    return "q" in build_weighting(arm.weighting).NEEDS
+    """Whether the arm's weighting reads the Q of a critic that phase B learns."""
+    return arm.agent.name == "rmtl" and "q" in WEIGHTINGS[arm.weighting.name].NEEDS

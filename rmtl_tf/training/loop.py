@@ -30,9 +30,10 @@ class Progress:
         epoch, step: the next batch to train on is batch `step` of epoch `epoch`.
         best_epoch: epoch of the best weights, counted from 1; 0 is the incumbent the phase started from.
         wait: epochs since then.
-        sums: running sums of the logs of this epoch, for its means.
+        sums, counts: of this epoch's logs: running sums, and in how many batches each was logged.
         history: one entry per finished epoch.
         records, seconds: records trained on and the time it took, without evaluation and tracing.
+        start: metrics of the weights a warm start begins with.
     """
 
     epoch: int = 0
@@ -44,7 +45,9 @@ class Progress:
     records: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    start: dict[str, float] | None = None
 
 
 class Phase:
@@ -52,7 +55,8 @@ class Phase:
 
     Args:
         name: for logs and messages, for example `finetune-paper`.
-        model: compiled Keras model whose `train_step` takes the batches of `rmtl_tf.inputs`.
+        model: compiled Keras model whose `train_step` takes the batches of `rmtl_tf.inputs`; where several
+            take turns, an object whose `turns(plan)` says which model takes which batches of an epoch's plan.
         kept: variables whose best values are the result of the phase.
         state: all other variables that training changes (optimizer, targets, seeds, weighting).
         evaluate: metrics on validation data, called after every epoch.
@@ -66,7 +70,7 @@ class Phase:
     def __init__(
         self,
         name: str,
-        model: keras.Model,
+        model: Any,
         *,
         kept: Sequence[Any],
         state: Sequence[Any],
@@ -83,7 +87,9 @@ class Phase:
         checkpoint_steps: int,
         logger: PhaseLogger | None = None,
     ) -> None:
-        self.name, self.model, self.kept, self.state = name, model, list(kept), list(state)
+        self.name, self.kept, self.state = name, list(kept), list(state)
+        self.turns: Callable[[np.ndarray], list[tuple[keras.Model, np.ndarray]]]
+        self.turns = getattr(model, "turns", lambda plan: [(model, plan)])
         self.table, self.batcher = table, Batcher(table, extras)
         self.batch_size, self.seed = batch_size, seed
         self.max_epochs, self.patience = max_epochs, patience
@@ -109,23 +115,27 @@ class Phase:
 
     def _epoch(self) -> None:
         progress = self.progress
-        plan = epoch_plan(self.table, self.batch_size, self.seed, progress.epoch)
+        turns = self.turns(epoch_plan(self.table, self.batch_size, self.seed, progress.epoch))
+        plan = np.concatenate([part for _, part in turns])
         follower = _Follower(self, plan)
         if self.logger is not None:
             self.logger.start_epoch(progress.epoch, progress.step, len(plan), self.batch_size)
-        if progress.step < len(plan):
-            self.model.fit(
-                self.batcher.batches(plan[progress.step :]),
-                epochs=progress.epoch + 1,
-                initial_epoch=progress.epoch,
-                shuffle=False,
-                verbose=0,
-                callbacks=[follower] if self.logger is None else [follower, self.logger],
-            )
+        done = progress.step
+        for model, part in turns:
+            if done < len(part):
+                model.fit(
+                    self.batcher.batches(part[done:]),
+                    epochs=progress.epoch + 1,
+                    initial_epoch=progress.epoch,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[follower] if self.logger is None else [follower, self.logger],
+                )
+            done = max(done - len(part), 0)
         metrics = self.evaluate()
-        means = {key: total / progress.step for key, total in progress.sums.items()}
+        means = {key: total / progress.counts[key] for key, total in progress.sums.items()}
         progress.history.append({"epoch": progress.epoch + 1, **means, **metrics})
-        progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
+        progress.epoch, progress.step, progress.sums, progress.counts = progress.epoch + 1, 0, {}, {}
         self._stop_early(metrics[self.monitor])
         if self.logger is not None:
             self.logger.on_evaluation(progress.epoch, {**means, **metrics})
@@ -164,6 +174,9 @@ class _Follower(keras.callbacks.Callback):
         self.phase, self.plan = phase, plan
         self.clock = 0.0
 
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        self.clock = 0.0  # the first batch may be traced: it is not timed
+
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         progress = self.phase.progress
         values = {key: float(value) for key, value in (logs or {}).items()}
@@ -182,5 +195,6 @@ class _Follower(keras.callbacks.Callback):
         progress.step += 1
         for key, value in values.items():
             progress.sums[key] = progress.sums.get(key, 0.0) + value
+            progress.counts[key] = progress.counts.get(key, 0) + 1
         if progress.step % self.phase.checkpoint_steps == 0 and progress.step < len(self.plan):
             self.phase.save()

@@ -6,60 +6,48 @@ difference between an arm and the control is its weighting's.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from rmtl_tf.backbones import build_backbone
 from rmtl_tf.config import ArmConfig, CriticConfig, ModelConfig, PhaseConfig, TrainingConfig, WeightingConfig
-from rmtl_tf.features.spec import InputSpec, history_input
 from rmtl_tf.files import digest_json
-from rmtl_tf.inputs import RecordTable
 from rmtl_tf.layers.seeds import derive_seed
-from rmtl_tf.metrics import auc
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.rl.critic_learner import CriticLearner
-from rmtl_tf.rl.mdp import cross_entropy, discounted_returns
-from rmtl_tf.schema import Task
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
 from rmtl_tf.training.loop import Phase, Progress
+from rmtl_tf.training.networks import build, compile_model, copy_embeddings, seeds_of, weights_of
+from rmtl_tf.training.power import PowerChoice
 from rmtl_tf.training.predict import OmegaPredictor, Predictor
+from rmtl_tf.training.problem import Frozen, Problem, Weights
+from rmtl_tf.training.validation import CriticReport, returns_of, validation_metrics
 from rmtl_tf.weighting import build_weighting
 
-log = logging.getLogger(__name__)
-
-Weights = list[np.ndarray]
-
 
 @dataclass(frozen=True)
-class Problem:
-    """What is trained on: the inputs, the tasks, and two tables."""
+class Trained:
+    """What training an arm left.
 
-    spec: InputSpec
-    tasks: tuple[Task, ...]
-    train: RecordTable
-    validation: RecordTable
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(task.name for task in self.tasks)
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """The frozen actor: its weights, and its logits [R, K] without dropout on both tables."""
+    Attributes:
+        weights: of the actor.
+        omega: [n, K] of the train records, under theta0; of `joint`, whose critic knows nothing at the start,
+            under the actor and the critic it ends with; None where the agent weighs no records.
+        power: how validation chose the powers; None where it did not.
+    """
 
     weights: Weights
-    train: np.ndarray
-    validation: np.ndarray
+    progress: Progress
+    omega: np.ndarray | None
+    power: PowerChoice | None = None
 
 
 class Trainer:
@@ -92,10 +80,20 @@ class Trainer:
         build(layer, self.problem.spec)
         return layer
 
-    def pretrain(self) -> tuple[Frozen, Progress]:
-        """Phase A: plain mean of the task losses, early stopping on validation mean AUC."""
+    def pretrain(self, start: Weights | None = None) -> tuple[Frozen, Progress]:
+        """Phase A: plain mean of the task losses, early stopping on validation mean AUC.
+
+        Args:
+            start: weights of an earlier model, which stay where no epoch beats them; None: new ones.
+        """
         agent = Agent(self.backbone("A"), build_weighting(WeightingConfig()), self.problem.names)
-        progress = self._train_actor("pretrain", agent, "A", self.training.pretrain, None, None)
+        before: dict[str, float] | None = None
+        if start is not None:
+            assign(agent.backbone.weights, start)
+            before = self.validate(start)
+        config, incumbent = self.training.pretrain, None if before is None else before["auc"]
+        progress = self._train_actor("pretrain", agent, "A", config, incumbent, None)
+        progress.start = before
         problem, backbone = self.problem, agent.backbone
         logits = [Predictor(backbone, table)() for table in (problem.train, problem.validation)]
         return Frozen(weights_of(backbone), *logits), progress
@@ -106,20 +104,14 @@ class Trainer:
         Early stopping on the mean squared error against the Monte-Carlo return of validation sessions,
         which the true value function minimises; a TD loss can be small for a wrong critic.
         """
-        problem = self.problem
         actor = self.backbone("A")
         assign(actor.weights, frozen.weights)
-        width = self.embedding_width(actor)
-        online, target = self._new_critic(config, width), self._new_critic(config, width)
-        if hasattr(actor, "embedding"):  # else: a backbone of the user's own
-            for embedding in online.embeddings:
-                embedding.start_from(actor.embedding)
-        returns = frozen_returns(problem.train, frozen.train, config.gamma)
-        online.start_from(returns[problem.train.records].mean(axis=0))
+        online, target = self.new_critics(frozen, config, actor)
+        copy_embeddings(actor, online)
         learner = CriticLearner(
             online,
             target,
-            problem.names,
+            self.problem.names,
             config.gamma,
             config.beta,
             kind=config.target,
@@ -128,32 +120,34 @@ class Trainer:
             loss=config.loss,
         )
         compile_model(learner, online, PhaseConfig(learning_rate=config.learning_rate, weight_decay=0.0))
-        name = critic_name(config)
-        held_out = CriticReport(problem, frozen, config.gamma, online)
-        phase = Phase(
-            name,
+        held_out = self._held_out(online, frozen, config.gamma)
+        phase = self.phase(
+            critic_name(config),
             learner,
+            seed="B",
+            limits=(config.max_epochs, config.patience),
             kept=online.weights,
             state=[*seeds_of(online), *target.weights, *learner.optimizer.variables],
-            table=problem.train,
             extras={"logits": frozen.train},
-            batch_size=self.training.batch_size,
-            seed=self.seeds["B"],
-            max_epochs=config.max_epochs,
-            patience=config.patience,
             evaluate=held_out.metrics,
             monitor="fit",
-            incumbent=None,
-            checkpoint=self.checkpoints / f"{name}.npz",
-            checkpoint_steps=self.training.checkpoint_steps,
-            logger=tensorboard.PhaseLogger(
-                self.logs / tensorboard.critic_run(arms),
-                self.training.log_steps,
-                "critic",
-                extra=held_out.plot,
-            ),
+            logger=self.logger(tensorboard.critic_run(arms), "critic", extra=held_out.plot),
         )
         return online, phase.run()
+
+    def new_critics(
+        self, frozen: Frozen, config: CriticConfig, actor: keras.layers.Layer
+    ) -> tuple[Critic, Critic]:
+        """A critic for `actor`, which answers the frozen actor's mean return, and another to become its
+        target."""
+        width = self.embedding_width(actor)
+        problem = self.problem
+        online, target = (
+            build_critic(config, problem.spec, len(problem.tasks), width, self.seeds["B"]) for _ in range(2)
+        )
+        returns = returns_of(problem.train, frozen.train, config.gamma)
+        online.start_from(returns[problem.train.records].mean(axis=0))
+        return online, target
 
     def embedding_width(self, actor: keras.layers.Layer | None = None) -> int:
         """The width of a critic's embeddings: the actor's. Single Task has K tables side by side, and the
@@ -161,44 +155,69 @@ class Trainer:
         actor = self.backbone("A") if actor is None else actor
         return actor.embedding.width if hasattr(actor, "embedding") else self.model.embedding_dim
 
-    def _new_critic(self, config: CriticConfig, width: int) -> Critic:
-        return build_critic(config, self.problem.spec, len(self.problem.tasks), width, self.seeds["B"])
+    def judge(self, critic: Critic, frozen: Frozen, gamma: float, arms: Sequence[str]) -> dict[str, float]:
+        """The metrics of `CriticReport` for a critic that was trained elsewhere, with discount `gamma`; they
+        are logged as those of a critic trained here."""
+        held_out = self._held_out(critic, frozen, gamma)
+        metrics = held_out.metrics()
+        logger = self.logger(tensorboard.critic_run(arms), "critic", extra=held_out.plot)
+        logger.on_evaluation(0, metrics)
+        return metrics
 
-    def judge(self, critic: Critic, frozen: Frozen, gamma: float) -> dict[str, float]:
-        """The metrics of `CriticReport` for a critic that was trained elsewhere, with discount `gamma`."""
-        return CriticReport(self.problem, frozen, gamma, critic).metrics()
+    def _held_out(self, critic: Critic, frozen: Frozen, gamma: float) -> CriticReport:
+        actions = 1.0 / (1.0 + np.exp(-frozen.validation))
+        predictor = Predictor(critic, self.problem.validation, {"actions": actions})
+        answers = lambda: (frozen.validation, predictor())  # noqa: E731
+        return CriticReport(self.problem.validation, self.problem.names, gamma, answers)
 
     def finetune(
-        self, frozen: Frozen, arm: ArmConfig, critic: Critic | None, incumbent: float
-    ) -> tuple[Weights, Progress, np.ndarray]:
-        """Phase C: from theta0 with a fresh optimizer, losses weighted by the arm's omega.
+        self,
+        frozen: Frozen,
+        arm: ArmConfig,
+        weighting: WeightingConfig,
+        critic: Critic | None,
+        incumbent: float,
+        suffix: str = "",
+    ) -> Trained:
+        """Phase C: from theta0 with a fresh optimizer, losses weighted by omega; omega under theta0 is kept.
 
         Args:
+            weighting: the arm's, with powers that are numbers.
             incumbent: the pretrained validation mean AUC, the first to beat; if no epoch does, theta0 stays.
-
-        Returns:
-            The fine-tuned weights, the progress, and omega [R, K] of the train table under theta0.
+            suffix: of the phase's name, where an arm is fine-tuned several times.
         """
-        agent = Agent(self.backbone("C"), build_weighting(arm.weighting), self.problem.names, critic)
+        names = self.problem.names
+        agent = Agent(self.backbone("C"), build_weighting(weighting, names), names, critic)
         assign(agent.backbone.weights, frozen.weights)
-        extras = {}
-        if "returns" in agent.weighting.NEEDS:
-            gamma = self.training.critic_of(arm).gamma
-            extras["returns"] = frozen_returns(self.problem.train, frozen.train, gamma).astype(np.float32)
-        if "frozen" in agent.weighting.NEEDS:
-            extras["frozen_logits"] = frozen.train
+        extras = self.columns(agent.weighting.NEEDS, frozen, self.training.critic_of(arm).gamma)
         omega = OmegaPredictor(agent, self.problem.train, extras)
         before = omega()
         progress = self._train_actor(
-            f"finetune-{arm.name}",
+            f"finetune-{arm.name}{suffix}",
             agent,
             "C",
             self.training.finetune,
             incumbent,
-            None if arm.weighting.name == "constant" else omega,
+            None if weighting.name == "constant" else omega,
             extras,
         )
-        return weights_of(agent.backbone), progress, before
+        return Trained(weights_of(agent.backbone), progress, before)
+
+    def validate(self, weights: Weights) -> dict[str, float]:
+        """The validation metrics of an actor with these weights."""
+        actor = self.backbone("C")
+        assign(actor.weights, weights)
+        table = self.problem.validation
+        return validation_metrics(table, Predictor(actor, table)(), self.problem.names)
+
+    def columns(self, needs: frozenset[str], frozen: Frozen, gamma: float) -> dict[str, np.ndarray]:
+        """The columns of the train table that a weighting or agent with these `NEEDS` reads."""
+        extras = {}
+        if "returns" in needs:
+            extras["returns"] = returns_of(self.problem.train, frozen.train, gamma).astype(np.float32)
+        if "frozen" in needs:
+            extras["frozen_logits"] = frozen.train
+        return extras
 
     def _train_actor(
         self,
@@ -212,115 +231,75 @@ class Trainer:
     ) -> Progress:
         compile_model(agent, agent.backbone, config)
         predictor = Predictor(agent.backbone, self.problem.validation)
-
-        def histograms(epoch: int) -> None:
-            if omega is not None:
-                tensorboard.write_histograms(omega(sample=20_000), self.problem.names, epoch)
-
-        return Phase(
+        return self.phase(
             name,
             agent,
+            seed=phase,
+            limits=(config.max_epochs, config.patience),
             kept=agent.backbone.weights,
             state=[*seeds_of(agent.backbone), *agent.optimizer.variables, *agent.state_variables],
-            table=self.problem.train,
             extras=extras,
-            batch_size=self.training.batch_size,
-            seed=self.seeds[phase],
-            max_epochs=config.max_epochs,
-            patience=config.patience,
             evaluate=lambda: validation_metrics(self.problem.validation, predictor(), self.problem.names),
             monitor="auc",
             incumbent=incumbent,
-            checkpoint=self.checkpoints / f"{name}.npz",
-            checkpoint_steps=self.training.checkpoint_steps,
-            logger=tensorboard.PhaseLogger(
-                self.logs / name, self.training.log_steps, "actor", omega is not None, histograms
-            ),
+            logger=self.logger(name, "actor", omega is not None, self.histograms(omega)),
         ).run()
 
+    def histograms(self, omega: OmegaPredictor | None) -> Callable[[int], None]:
+        """Draws omega after an epoch, if there is one."""
 
-class CriticReport:
-    """A critic against the frozen actor's Monte-Carlo return on validation sessions (METHOD 8)."""
+        def draw(epoch: int) -> None:
+            if omega is not None:
+                tensorboard.write_histograms(omega(sample=20_000), self.problem.names, epoch)
 
-    def __init__(self, problem: Problem, frozen: Frozen, gamma: float, critic: Critic) -> None:
-        table = problem.validation
-        self.names = problem.names
-        self.records = table.records
-        self.returns = frozen_returns(table, frozen.validation, gamma)[self.records]
-        actions = 1.0 / (1.0 + np.exp(-frozen.validation))
-        self.predictor = Predictor(critic, table, {"actions": actions})
+        return draw
 
-    def metrics(self) -> dict[str, float]:
-        """`fit` (negative mean squared error, higher is better), and for every task `correlation/<task>`,
-        `bias/<task>` (mean of Q - return), `q_mean/<task>`, `return_mean/<task>`."""
-        q = self.predictor()[self.records]
-        result = {"fit": -float(np.mean((q - self.returns) ** 2))}
-        for k, task in enumerate(self.names):
-            result[f"correlation/{task}"] = correlation(q[:, k], self.returns[:, k])
-            result[f"bias/{task}"] = float(np.mean(q[:, k] - self.returns[:, k]))
-            result[f"q_mean/{task}"] = float(q[:, k].mean())
-            result[f"return_mean/{task}"] = float(self.returns[:, k].mean())
-        return result
+    def logger(
+        self,
+        run: str,
+        subject: Literal["actor", "critic"],
+        weighted: bool = False,
+        extra: Callable[[int], None] | None = None,
+    ) -> tensorboard.PhaseLogger:
+        """The TensorBoard logger of a phase."""
+        return tensorboard.PhaseLogger(self.logs / run, self.training.log_steps, subject, weighted, extra)
 
-    def plot(self, epoch: int) -> None:
-        """Draws Q against the return into the writer that is open."""
-        tensorboard.write_value_plot(self.predictor()[self.records], self.returns, self.names, epoch)
-
-
-def frozen_returns(table: RecordTable, logits: np.ndarray, gamma: float) -> np.ndarray:
-    """Monte-Carlo returns [R, K] of an actor with these logits [R, K] (METHOD 8)."""
-    reward = -cross_entropy(table.labels, logits).numpy()
-    return discounted_returns(reward, table.done, table.lookahead, gamma)
-
-
-def validation_metrics(table: RecordTable, logits: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """`auc` (mean over tasks), `auc/<task>`, `logloss/<task>` on the real records of a table."""
-    records = table.records
-    labels, logits = table.labels[records], logits[records]
-    losses = cross_entropy(labels, logits).numpy()
-    result = {}
-    for k, name in enumerate(names):
-        result[f"auc/{name}"] = float(auc(labels[:, k], logits[:, k]))
-        result[f"logloss/{name}"] = float(losses[:, k].mean(dtype=np.float64))
-    return {"auc": float(np.mean([result[f"auc/{name}"] for name in names])), **result}
+    def phase(
+        self,
+        name: str,
+        model: Any,
+        *,
+        seed: str,
+        limits: tuple[int, int],
+        kept: Sequence[Any],
+        state: Sequence[Any],
+        extras: Mapping[str, np.ndarray] | None,
+        evaluate: Callable[[], dict[str, float]],
+        monitor: str,
+        logger: tensorboard.PhaseLogger,
+        incumbent: float | None = None,
+    ) -> Phase:
+        """A phase on the train table; `limits` are epochs and patience, the rest as in `Phase`."""
+        return Phase(
+            name,
+            model,
+            kept=kept,
+            state=state,
+            table=self.problem.train,
+            extras=extras,
+            batch_size=self.training.batch_size,
+            seed=self.seeds[seed],
+            max_epochs=limits[0],
+            patience=limits[1],
+            evaluate=evaluate,
+            monitor=monitor,
+            incumbent=incumbent,
+            checkpoint=self.checkpoints / f"{name}.npz",
+            checkpoint_steps=self.training.checkpoint_steps,
+            logger=logger,
+        )
 
 
 def critic_name(config: CriticConfig) -> str:
     """Equal critics share a name, and so a training."""
     return f"critic-gamma{config.gamma:g}-{digest_json(config.model_dump())[:6]}"
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r; 0 where one side is constant."""
-    if a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def weights_of(layer: keras.layers.Layer) -> Weights:
-    """A copy of a layer's weights."""
-    return [np.array(variable) for variable in layer.weights]
-
-
-def compile_model(model: keras.Model, layer: keras.layers.Layer, config: PhaseConfig) -> None:
-    """Compiles `model` with Adam on the variables of `layer`; never XLA: on CPU it is many times slower."""
-    optimizer = keras.optimizers.Adam(config.learning_rate, weight_decay=config.weight_decay or None)
-    optimizer.build(layer.trainable_variables)
-    model.compile(optimizer=optimizer, jit_compile=False)
-
-
-def seeds_of(layer: keras.layers.Layer) -> list[Any]:
-    """Variables that are no weights: the states of seed generators."""
-    weights = {id(variable) for variable in layer.weights}
-    return [variable for variable in layer.variables if id(variable) not in weights]
-
-
-def build(layer: keras.layers.Layer, spec: InputSpec) -> None:
-    """Creates the variables of a backbone by calling it on one record of padding."""
-    example: dict[str, np.ndarray] = {name: np.zeros(1, np.int32) for name, _ in spec.categorical}
-    example |= {name: np.zeros((1, most), np.int32) for name, most in spec.several}
-    example |= {name: np.zeros(1, np.float32) for name in spec.numeric}
-    if spec.history is not None:
-        names, shape = (history_input(name) for name in spec.history.names), (1, spec.history.length)
-        example |= {name: np.zeros(shape, np.int32) for name in names}
-    layer(example, training=False)

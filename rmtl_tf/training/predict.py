@@ -62,6 +62,23 @@ class Predictor(_TablePredictor):
         return self.answers()
 
 
+class ValuePredictor(_TablePredictor):
+    """An actor's logits, and a critic's values of the actor's actions, as both are now; without dropout."""
+
+    def __init__(self, actor: keras.layers.Layer, critic: keras.layers.Layer, table: RecordTable) -> None:
+        def apply(batch: dict) -> tf.Tensor:
+            logits = actor(batch["features"], training=False)
+            values = critic(batch["features"], tf.sigmoid(logits), training=False)
+            return tf.concat([logits, values], axis=1)
+
+        super().__init__(apply, table, None)
+
+    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and Q, both [R, K] float32."""
+        logits, values = np.split(self.answers(), 2, axis=1)
+        return logits, values
+
+
 class OmegaPredictor(_TablePredictor):
     """The weights an agent gives to the records of a table now; the weighting's state stays as it is."""
 

@@ -25,7 +25,7 @@ _MEANING = {
     "correlation": "correlation of Q with the Monte-Carlo return on validation records",
     "bias": "mean of Q minus the Monte-Carlo return; 0 is right",
     "q_mean": "mean of Q",
-    "return_mean": "mean Monte-Carlo return of the frozen actor: what the mean of Q should be",
+    "return_mean": "mean Monte-Carlo return of the actor whose value Q is: what the mean of Q should be",
     "gradient_norm": "norm of the gradient before the optimizer",
     "samples_per_second": "records trained on per second, padding included",
     "omega_mean": "mean weight of the records of a batch",
@@ -33,7 +33,8 @@ _MEANING = {
     "omega_max": "largest weight of a batch",
 }
 _LOSS = {
-    "actor": "training loss; without a task: weighted by omega, with one: plain cross-entropy",
+    "actor": "training loss; without a task: weighted by omega, or what ddpg and td3_bc minimise; with one: "
+    "plain cross-entropy",
     "critic": "training loss: squared TD error",
 }
 _GUIDE = """\
@@ -41,7 +42,9 @@ _GUIDE = """\
 |---|---|
 | `pretrain` | phase A: the actor, all weights 1 |
 | `critic-<arms>` | phase B: the critic these arms share, learnt with the pretrained actor frozen |
-| `finetune-<arm>` | phase C: the actor from its pretrained weights on, weighted as the arm says |
+| `finetune-<arm>` | phase C: the actor from its pretrained weights on, trained as the arm says |
+| `finetune-<arm>-power<p>` | the same with power p for all tasks: a candidate, of which validation chooses |
+| `scratch-<arm>` | an arm whose actor starts from new weights |
 | `hparams/<arm>` | settings and final validation metrics of an arm, for the HParams tab |
 
 | tags | point | what they are |
@@ -50,6 +53,7 @@ _GUIDE = """\
 | `actor/train_loss*`, `critic/train_loss*` | epoch | mean training loss of the epoch |
 | `critic/q_against_return/<task>` | epoch | picture: Q against the exact return; on the red line Q is right |
 | `omega/<task>` | epoch | histogram of the weights on training records |
+| `critic/*` of an arm | epoch | of an arm whose critic learns beside its actor: against that actor's return |
 | `omega/mean`, `std`, `max` | batches | weights of a batch; absent where all weights are 1 |
 | `train_actor/*`, `train_critic/*` | batches | loss, gradient norm, speed |
 | `final/validation_*` | - | metrics of the weights an arm ends with: its best epoch, or the pretrained ones |
@@ -97,12 +101,13 @@ class PhaseLogger(keras.callbacks.Callback):
         speed = self.every * self.size / max(now - self.clock, 1e-9)
         self.clock = now
         with self.writer.as_default(step=self.step):
-            for key, value in {**(logs or {}), "samples_per_second": speed}.items():
+            for logged, value in {**(logs or {}), "samples_per_second": speed}.items():
+                subject, key = self._of(logged)
                 name, slash, task = key.partition("/")
                 if not name.startswith("omega_"):
-                    self._scalar(f"train_{self.subject}/{key}", name, value)
+                    self._scalar(f"train_{subject}/{key}", subject, name, value)
                 elif self.weighted:
-                    self._scalar(f"omega/{name.removeprefix('omega_')}{slash}{task}", name, value)
+                    self._scalar(f"omega/{name.removeprefix('omega_')}{slash}{task}", subject, name, value)
 
     def on_evaluation(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Called after the validation of an epoch, counted from 1.
@@ -112,18 +117,24 @@ class PhaseLogger(keras.callbacks.Callback):
                 the losses are written: the others are in the batches' tags.
         """
         with self.writer.as_default(step=epoch):
-            for key, value in metrics.items():
+            for logged, value in metrics.items():
+                subject, key = self._of(logged)
                 name = key.partition("/")[0]
                 if name == "gradient_norm" or name.startswith("omega_"):
                     continue
                 split = "train" if name == "loss" else "validation"
-                self._scalar(f"{self.subject}/{split}_{key}", name, value)
+                self._scalar(f"{subject}/{split}_{key}", subject, name, value)
             if self.extra is not None:
                 self.extra(epoch)
         self.writer.flush()
 
-    def _scalar(self, tag: str, name: str, value: float) -> None:
-        meaning = _LOSS[self.subject] if name == "loss" else _MEANING.get(name)
+    def _of(self, key: str) -> tuple[str, str]:
+        """Whom a number is of, and its own key: an agent that learns both logs its critic as `critic/...`."""
+        of_critic = key.startswith("critic/")
+        return ("critic" if of_critic else self.subject), key.removeprefix("critic/")
+
+    def _scalar(self, tag: str, subject: str, name: str, value: float) -> None:
+        meaning = _LOSS[subject] if name == "loss" else _MEANING.get(name)
         tf.summary.scalar(tag, float(value), description=meaning)
 
 

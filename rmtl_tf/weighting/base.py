@@ -114,8 +114,15 @@ def task_means(losses: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     return tf.math.divide_no_nan(total, count)
 
 
-def power_law(value: tf.Tensor, lam: float, power: float) -> tf.Tensor:
-    """(1 - lambda * value)^power for values <= 0; exactly 1 where lambda or power is 0."""
+def power_law(value: tf.Tensor, lam: float, power: float | tuple[float, ...]) -> tf.Tensor:
+    """(1 - lambda * value)^power for values [N, K] <= 0; exactly 1 where lambda or power is 0.
+
+    Args:
+        power: one, or K, one for each task.
+    """
+    if isinstance(power, tuple):
+        columns = zip(tf.unstack(value, len(power), axis=1), power, strict=True)
+        return tf.stack([power_law(column, lam, own) for column, own in columns], axis=1)
     base = 1.0 - lam * value
     if power == 1:
         return base

@@ -19,11 +19,11 @@ class MonteCarlo(Memoryless):
 
     Args:
         lam: lambda. Default 0.7.
-        power: default 1.
+        power: default 1; or K powers, one for each task.
     """
 
     lam: float = 0.7
-    power: float = 1.0
+    power: float | tuple[float, ...] = 1.0
     NEEDS: ClassVar[frozenset[str]] = frozenset({"returns"})
 
     def omega(self, losses: tf.Tensor, context: Context) -> tf.Tensor:

@@ -19,14 +19,14 @@ class RMTL(Memoryless):
 
     Args:
         lam: lambda. Default 0.7, the paper's.
-        power: default 1, the paper's.
+        power: default 1, the paper's; or K powers, one for each task.
 
     References:
         Liu et al., "Multi-Task Recommendations with Reinforcement Learning", WWW 2023.
     """
 
     lam: float = 0.7
-    power: float = 1.0
+    power: float | tuple[float, ...] = 1.0
     NEEDS: ClassVar[frozenset[str]] = frozenset({"q"})
 
     def omega(self, losses: tf.Tensor, context: Context) -> tf.Tensor:

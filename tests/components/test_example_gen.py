@@ -57,8 +57,9 @@ def test_from_files_it_is_the_same_step_without_input():
     assert step.outputs["examples"].component == "ExampleGen"
 
 
-def test_the_simulators_size_is_no_parameter_of_it():
+def test_what_other_steps_read_is_no_parameter_of_it():
     small = ExampleGenParameters.of(_data(simulate={"events": 100}))
+    assert ExampleGenParameters.of(_data(validation={"severity": {"skew": "ERROR"}})) == small
     large = ExampleGenParameters.of(_data(simulate={"events": 10**6, "seed": 3}))
     assert small == large
     assert ExampleGenParameters.of(_data(shards=7)) != small
@@ -88,6 +89,8 @@ def test_it_reads_a_folder_and_an_input_alike(tmp_path):
         "Split-test",
         "Split-train",
         "Split-validation",
+        "dataset_info.json",
+        "features.json",
     ]
 
 

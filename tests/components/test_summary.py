@@ -32,7 +32,7 @@ def judged(blessed: bool) -> dict[str, Any]:
 def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """The artifacts the summary reads, of a run that pushed version 2; the working directory is theirs."""
     monkeypatch.chdir(tmp_path)
-    keys = ("evaluation", "blessing", "infra_blessing", "pushed", "model_run", "model", "report")
+    keys = ("anomalies", "evaluation", "blessing", "infra_blessing", "pushed", "model_run", "model", "report")
     folders = {key: tmp_path / "root" / key for key in keys}
     metric = {"auc": {"value": 0.75, "low": 0.74, "high": 0.76}}
     evaluation = {
@@ -46,6 +46,7 @@ def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path
         "difference": {"paper": {"click": {"auc": {"value": 0.001, "low": -0.001, "high": 0.003}}}},
     }
     write_json(folders["evaluation"] / "evaluation.json", evaluation)
+    write_json(folders["anomalies"] / "anomalies.json", {"warnings": 0, "anomalies": []})
     write_json(folders["blessing"] / "blessing.json", judged(True))
     write_json(folders["infra_blessing"] / "infra.json", judged(True))
     pushed = {
@@ -60,6 +61,14 @@ def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path
     return folders
 
 
+def test_summary_names_the_first_warning_of_data_validation(artifacts: dict[str, Path]) -> None:
+    assert "Data validation" not in summary.run_summary(artifacts, "shop")
+    found = {"warnings": 2, "anomalies": [{"sentence": "test: feature 'device' moved [skew]"}]}
+    write_json(artifacts["anomalies"] / "anomalies.json", found)
+    text = summary.run_summary(artifacts, "shop")
+    assert "Data validation: 2 warnings; first: test: feature 'device' moved [skew]" in text
+
+
 def test_summary_says_in_words_which_arms_kept_the_pretrained_weights(artifacts: dict[str, Path]) -> None:
     assert "pretrained weights stand" not in summary.run_summary(artifacts, "shop")
     kept = {"pretrained": False, "control": True, "paper": True}
@@ -67,6 +76,15 @@ def test_summary_says_in_words_which_arms_kept_the_pretrained_weights(artifacts:
     write_json(artifacts["model_run"] / "run.json", {"arms": arms})
     text = summary.run_summary(artifacts, "shop")
     assert "control, paper: no epoch of fine-tuning beat the pretrained model on validation data" in text
+
+
+def test_summary_says_which_powers_validation_chose(artifacts: dict[str, Path]) -> None:
+    assert "power by validation" not in summary.run_summary(artifacts, "shop")
+    choice = {"chosen": {"click": -1.0, "buy": 0.5}, "candidates": {"-1": {}, "0.5": {}}}
+    arms = [{"name": "mine", "incumbent_kept": False, "power": choice}]
+    write_json(artifacts["model_run"] / "run.json", {"arms": arms})
+    text = summary.run_summary(artifacts, "shop")
+    assert "mine: power by validation AUC 0.5 for buy, -1 for click, of -1, 0.5." in text
 
 
 def test_summary_shows_metrics_blessings_places_and_commands(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,17 @@ def only(directory: Path, pattern: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """(pipeline root, process) of one small run that was not disturbed."""
+def timed(tmp_path_factory):
+    """(pipeline root, process, seconds) of one small run that was not disturbed."""
     root = tmp_path_factory.mktemp("finished")
+    began = time.monotonic()
     process = run_pipeline(root)
+    seconds = time.monotonic() - began
     assert process.returncode == 0, process.stderr
-    return root, process
+    return root, process, seconds
+
+
+@pytest.fixture(scope="session")
+def finished(timed):
+    """(pipeline root, process) of that run. Copy the root before running anything in it that changes it."""
+    return timed[:2]

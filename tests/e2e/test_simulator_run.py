@@ -77,6 +77,7 @@ def test_status_lists_steps_durations_artifacts_and_versions(finished):
     for step in (
         "LogSimulator",
         "ExampleGen",
+        "ExampleValidator",
         "Transform",
         "Trainer",
         "Evaluator",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rmtl_tf.config import PRESETS, RunConfig, load_config, parse_config
+from rmtl_tf.config import AGENT_CONFIGS, PRESETS, RunConfig, load_config, parse_config
 from rmtl_tf.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +47,28 @@ def test_every_shipped_configuration_is_valid_and_its_schema_exists(path):
         ("training.arms=[control, {name: x, critic: {load: 3}}]", "expected a folder, received 3"),
         ("training.arms=[control, {name: x, critic: {load: ''}}]", "expected a folder, received ''"),
         ("training.arms=[control, {name: x, critic: {load: a, gamma: 0.5}}]", "Leave out ['gamma'], or load"),
+        ("training.arms=[control, {name: x, agent: dpg}]", 'no agent "dpg"; did you mean "ddpg"?'),
+        ("training.arms=[control, {name: x, agent: {name: ddpg, nois: 1}}]", 'did you mean "noise"?'),
+        ("training.arms=[control, {name: x, agent: {name: ddpg, noise: 9}}]", "less than or equal to 2"),
+        ("training.arms=[control, {name: x, agent: {name: rmtl, start: scratch}}]", "should be 'pretrained'"),
+        (
+            "training.arms=[control, {name: x, agent: td3_bc, weighting: {name: rmtl}}]",
+            "the agent td3_bc weighs no losses",
+        ),
+        (
+            "training.arms=[control, {name: x, agent: ddpg, critic: {beta: 0.1}}]",
+            "the agent ddpg does not read ['beta']",
+        ),
+        (
+            "training.arms=[control, {name: x, agent: joint, critic: {load: a}}]",
+            "the agent joint does not read ['load']",
+        ),
+        (
+            "training.arms=[control, {name: x, agent: joint, weighting: {name: rmtl, power: validation}}]",
+            "power: validation needs the agent rmtl",
+        ),
+        ("training.arms=[{name: control, agent: ddpg}]", 'the first must be "control"'),
+        ("training.arms=[control, {name: x, weighting: {name: rmtl, power: 5}}]", "less than or equal to 4"),
         ("training.export=papr", '"papr" is no arm; did you mean "paper"?'),
         ("data.split=[1, 0, 1]", "every part must be above 0"),
         ("data.split=[1, 2]", "data.split.2: Field required"),
@@ -54,6 +76,8 @@ def test_every_shipped_configuration_is_valid_and_its_schema_exists(path):
         ("name=a/b", "name: String should match pattern"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("data.simulate.events=many", "data.simulate.events: "),
+        ("data.validation.severity={tpye: ERROR}", 'no rule "tpye"; did you mean "type"?'),
+        ("data.validation.severity={type: STOP}", "data.validation.severity.type: "),
     ],
 )
 def test_a_bad_value_is_refused_by_path_with_what_was_expected(override, message):
@@ -108,6 +132,27 @@ def test_presets_are_arms_and_the_paper_preset_is_the_papers():
     assert (paper.weighting.normalise, paper.weighting.cap) == ("none", None)
     critic = RunConfig(name="x").training.critic_of(paper)
     assert (critic.gamma, critic.beta, critic.learning_rate) == (0.95, 0.2, 1e-3)
+
+
+def test_an_agent_is_named_alone_or_with_its_settings_and_defaults_to_the_papers():
+    override = "training.arms=[control, {name: a, agent: ddpg}, {name: b, agent: {name: td3_bc, tau: 0.1}}]"
+    control, plain, changed = (arm.agent for arm in load_config(SIMULATOR, [override]).training.arms)
+    assert (control.name, control.start) == ("rmtl", "pretrained")
+    assert (plain.name, plain.start, plain.tau) == ("ddpg", "scratch", 0.2)
+    assert (changed.alpha, changed.policy_delay, changed.policy_noise, changed.noise_clip) == (
+        2.5,
+        2,
+        0.2,
+        0.5,
+    )
+    assert (changed.tau, changed.start) == (0.1, "scratch")
+
+
+def test_every_agent_has_a_configuration_and_the_other_way_round():
+    from rmtl_tf.rl.agents import AGENTS
+
+    assert set(AGENTS) == set(AGENT_CONFIGS)
+    assert all(config().name == name for name, config in AGENT_CONFIGS.items())
 
 
 def test_an_arm_may_name_a_saved_critic():

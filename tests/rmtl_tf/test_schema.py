@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.schema import Task, read_schema
+from rmtl_tf.schema import Comparator, Task, read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,3 +106,51 @@ def test_a_schema_without_labels_is_refused(tmp_path):
 def test_a_missing_schema_is_refused_with_an_example(tmp_path):
     with pytest.raises(UserError, match=r"absent\.pbtxt.*data_schemas/"):
         read_schema(tmp_path / "absent.pbtxt")
+
+
+COMPARATOR = (
+    'name: "i" drift_comparator { %s } skew_comparator { jensen_shannon_divergence { threshold: 0.2 } }'
+)
+
+
+def test_presence_and_comparators_are_read(tmp_path):
+    text = VALID.replace('name: "i"', COMPARATOR % "infinity_norm { threshold: 0.05 }")
+    text = text.replace('name: "d"', 'name: "d" presence { min_fraction: 0.75 }')
+    schema = parse(tmp_path, text)
+    item = schema.feature("i")
+    assert item.drift == Comparator(infinity_norm=pytest.approx(0.05))
+    assert item.skew == Comparator(jensen_shannon=pytest.approx(0.2))
+    assert schema.feature("p").drift is schema.feature("p").skew is None
+    assert (schema.feature("d").min_fraction, schema.feature("d").required) == (0.75, False)
+
+
+@pytest.mark.parametrize(
+    ("comparator", "message"),
+    [
+        ("infinity_norm { threshold: 1.5 }", r"infinity_norm: threshold 1\.5"),
+        ("normalized_abs_difference { threshold: 0.1 }", "drift_comparator needs infinity_norm or"),
+        ("", "drift_comparator needs infinity_norm or"),
+    ],
+)
+def test_a_comparator_that_cannot_be_used_is_refused(tmp_path, comparator, message):
+    with pytest.raises(UserError, match=rf"feature 'i': .*{message}"):
+        parse(tmp_path, VALID.replace('name: "i"', COMPARATOR % comparator))
+
+
+@pytest.mark.parametrize(
+    ("feature", "default", "expected"),
+    [
+        ("", "", {"d": "TSX", "y": "T"}),
+        ('not_in_environment: "SERVING"', "", {"d": "T", "y": "T"}),
+        ('in_environment: "SERVING"', "", {"d": "S", "y": "T"}),
+        ("", 'default_environment: "TRAINING" default_environment: "SERVING"', {"d": "TS", "y": "TS"}),
+        ('not_in_environment: "SERVING"', 'default_environment: "SERVING"', {"d": "", "y": "S"}),
+        ('in_environment: "OTHER"', 'default_environment: "TRAINING"', {"d": "TX", "y": "T"}),
+    ],
+)
+def test_environments_say_where_a_feature_is_expected(tmp_path, feature, default, expected):
+    schema = parse(tmp_path, VALID.replace('name: "d"', f'name: "d" {feature}') + default)
+    names = {"TRAINING": "T", "SERVING": "S", "OTHER": "X"}
+    for name, letters in expected.items():
+        there = (letter for env, letter in names.items() if schema.feature(name).expected_in(env))
+        assert "".join(there) == letters

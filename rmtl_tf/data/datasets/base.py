@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def find_files(path: Path, patterns: Sequence[str]) -> list[Path]:
     """The files of folder `path` that fit a pattern, sorted by name; `path` itself where it is a file.
 
     Raises:
-        UserError: `path` does not exist, or holds no such file.
+        UserError: `path` does not exist, holds no such file, or something with such a name is no file.
     """
     wanted = " or ".join(patterns)
     if path.is_file():
@@ -180,13 +181,30 @@ def find_files(path: Path, patterns: Sequence[str]) -> list[Path]:
         raise UserError(
             f"raw logs: {path} does not exist. Give the folder that holds {wanted}: --set data.path=FOLDER."
         )
-    found = {file for pattern in patterns for file in path.glob(pattern) if file.is_file()}
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UserError(
+            f"raw logs: permission to read the folder {path} is denied. Change its permissions, or give "
+            "another: --set data.path=FOLDER."
+        )
+    found = {file for pattern in patterns for file in path.glob(pattern)}
+    for file in sorted(found):
+        if not file.is_file():
+            raise UserError(f"raw logs: expected a file {file}, but it is {_what(file)}")
     if not found:
         there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
         raise UserError(
             f"raw logs: {path} holds no {wanted}; found {there}. Give its folder: --set data.path=FOLDER."
         )
     return sorted(found, key=lambda file: file.name)
+
+
+def _what(path: Path) -> str:
+    """What stands at a path where a file was expected, and what to do."""
+    if path.is_dir():
+        return "a folder. If its files are the logs, give it: --set data.path=FOLDER; else rename it."
+    if path.is_symlink():
+        return f"a link to {os.readlink(path)}, which is not there. Mend or remove the link."
+    return "no regular file. Give a copy of its content."
 
 
 def no_exclusions(events: pl.DataFrame) -> pl.DataFrame:

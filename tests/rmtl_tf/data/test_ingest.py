@@ -237,7 +237,7 @@ BAD = {
     30: ("s1,u1,i1,1001008,-1,1", "number out of range", "price", "-1"),
     35: ("s1,u1,i1,1001009,dear,1", "not a number", "price", "dear"),
     40: ("s1,u1,i1,noon,1,1", "not a timestamp", "time", "noon"),
-    45: ("s1,u1,i1,1001009000000,1,1", "timestamp out of range", "time", "1001009000000"),
+    45: ("s1,u1,i1,1001009000000,1,1", "timestamp looks like milliseconds", "time", "1001009000000"),
     50: ("s0,u0,i0,1000000,,0", "duplicate row", "", ""),
     55: ("s1,u6,i1,1001009,1,1", "second user in a session", "user", "u6"),
 }

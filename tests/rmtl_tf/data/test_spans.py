@@ -10,14 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rmtl_tf.data import spans
 from rmtl_tf.data.lines import MAX_LINES, BadLine
-from rmtl_tf.data.spans import Span, input_bytes, nominal_spans, number_lines, read_names, read_span, settle
+from rmtl_tf.data.spans import (
+    Settled,
+    Span,
+    input_bytes,
+    nominal_spans,
+    number_lines,
+    read_names,
+    read_span,
+    settle,
+)
 
 COLUMNS = ("a", "b")
 
 
-def _read(path: Path, spans: list[Span], block_size: int = 1 << 20) -> tuple[list[tuple], list[BadLine]]:
-    blocks = [block for span in spans for block in read_span(path, span, COLUMNS, block_size)]
+def _read(path: Path, parts: list[Span], block_size: int = 1 << 20) -> tuple[list[tuple], list[BadLine]]:
+    blocks = [block for span in parts for block in read_span(path, span, COLUMNS, block_size)]
     rows = [row for block in blocks for row in block.rows.select("#line", *COLUMNS).iter_rows()]
     return rows, [bad for block in blocks for bad in block.bad]
 
@@ -62,6 +72,19 @@ def test_a_quoted_value_is_never_cut(tmp_path):
         assert (len(rows), rows[0], bad) == (301, (2, "1", value), [])
 
 
+@pytest.mark.parametrize("step", [3, 8, 37])
+def test_parts_are_the_same_however_few_bytes_are_looked_at_at_a_time(tmp_path, monkeypatch, step):
+    """Rows before and after a long value: a quote forgotten between two reads would begin a part in it."""
+    path = tmp_path / "logs.csv"
+    value = "\n".join(["7,8"] * (MAX_LINES - 2))
+    path.write_text("a,b\n" + "3,4\n" * 60 + f'1,"{value}"\n' + "3,4\n" * 400)
+    sizes = range(50, 900, 23)
+    expected = [_parts(path, size) for size in sizes]
+    assert max(map(len, expected)) > 3
+    monkeypatch.setattr(spans, "_STEP", step)
+    assert [_parts(path, size) for size in sizes] == expected
+
+
 def test_small_and_compressed_files_are_one_part(tmp_path):
     small, compressed = tmp_path / "a.csv", tmp_path / "b.csv.gz"
     small.write_text("a,b\n1,2\n")
@@ -81,14 +104,23 @@ def test_a_row_group_of_parquet_is_a_part(tmp_path):
     assert read_names(path) == ["b", "a"]
 
 
-def test_parts_in_any_order_get_their_numbers_and_empty_ones_go():
+def test_parts_in_any_order_get_their_numbers_and_those_without_a_beginning_join_the_one_before():
     settled = [
-        (Span(0, 2, 90, 120), 3),
-        (Span(0, 0, 0, 40), 4),
-        (Span(0, 1, 90, 90), 0),
-        (Span(0, 3, 120, 120), 0),
+        Settled(Span(0, 2, 80, 120), 90, 1, 3),
+        Settled(Span(0, 0, 0, 40), 0, 0, 4),
+        Settled(Span(0, 1, 40, 80), None, 2, 0),
+        Settled(Span(0, 3, 120, 130), None, 1, 0),
     ]
-    assert number_lines(settled) == [Span(0, 0, 0, 40, 1), Span(0, 2, 90, 120, 5)]
+    assert number_lines(settled) == [Span(0, 0, 0, 90, 1), Span(0, 2, 90, 130, 8)]
+
+
+def test_a_line_over_many_parts_is_in_one(tmp_path):
+    path = tmp_path / "logs.csv"
+    path.write_text("a,b\n" + "1,2\n" * 300 + "x" * 5000 + "\n" + "3,4\n" * 600)
+    spans = _parts(path, 1000)
+    (part,) = [span for span in spans if span.begin < 1300 < span.end]
+    assert part.end > 1204 + 5000
+    assert _read(path, spans) == _read(path, [Span(0, 0, 0, None, 1)])
 
 
 @pytest.mark.parametrize(("name", "factor"), [("a.csv", 1), ("a.csv.gz", 5), ("a.parquet", 4)])

@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from rmtl_tf.data.datasets.base import SESSION
 from rmtl_tf.data.sessions import STEP
-from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate, write_feature_stats
+from rmtl_tf.data.statistics import SPLIT, Statistics, Tables, condense, merge, tabulate
 from rmtl_tf.schema import DataSchema, Feature, Task
 
 SCHEMA = DataSchema(
@@ -154,6 +153,7 @@ def test_partitions_add_up_to_the_whole(values, parts):
     assert apart.tables.counts.filter(pl.col("feature") != "#windows").equals(
         together.tables.counts.filter(pl.col("feature") != "#windows")
     )
+    assert apart.tables.buckets.equals(together.tables.buckets)
     for name, feature in together.features().items():
         for key, value in feature.items():
             other = apart.features()[name][key]
@@ -172,19 +172,51 @@ def test_merging_one_table_changes_no_number():
     assert isinstance(merged, Tables)
 
 
-def test_feature_stats_can_be_read_by_tfdv(tmp_path):
-    path = tmp_path / "Split-train" / "FeatureStats.pb"
-    write_feature_stats(_statistics(ROWS), "train", path)
-    proto = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-    (dataset,) = proto.datasets
-    features = {feature.path.step[0]: feature for feature in dataset.features}
-    assert (dataset.name, dataset.num_examples) == ("train", 3)
-    assert set(features) == {"user", "item", "price", "past_records"}
-    item, price = features["item"].string_stats, features["price"].num_stats
-    assert (item.unique, item.common_stats.num_missing, item.common_stats.num_non_missing) == (2, 0, 3)
-    assert [(value.value, value.frequency) for value in item.top_values] == [("a", 2.0), ("b", 1.0)]
-    assert (price.common_stats.num_missing, price.common_stats.num_non_missing) == (1, 2)
-    assert (price.mean, price.std_dev, price.min, price.max) == (2.0, 1.0, 1.0, 3.0)
+def test_a_number_is_counted_in_buckets_of_one_grid_for_all_splits():
+    statistics = _statistics(ROWS[:3], ROWS[3:])
+    exponent, train, counts = statistics.histogram("price", "train")
+    assert exponent == statistics.histogram("price", "test")[0] == -3  # 0 to 8 in at most 128 buckets
+    assert (train * 2.0**exponent).tolist() == [1.0, 3.0]
+    assert counts.tolist() == [1, 1]
+    assert [part.tolist() for part in statistics.histogram("price", "validation")[1:]] == [[], []]
+
+
+def test_values_are_counted_with_the_missing_ones():
+    assert _statistics(ROWS).value_counts("item", "test").rows() == [("", 1), ("c", 1)]
+    assert _statistics(ROWS).value_counts("clicked", "train").rows() == [("0", 2), ("1", 1)]
+
+
+@settings(max_examples=60)
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(["item", "#length"]), st.integers(0, 2), st.sampled_from(["", *"abcdef"])),
+        st.integers(1, 9),
+        min_size=1,
+        max_size=20,
+    ),
+    st.integers(1, 3),
+)
+def test_condensing_keeps_what_is_frequent_in_a_split_or_overall_and_counts_the_rest(found, most):
+    rows = [(*key, count) for key, count in found.items()]
+    schema = {"feature": pl.String, SPLIT: pl.Int64, "value": pl.String, "count": pl.Int64}
+    kept, rest = condense(pl.DataFrame(rows, schema=schema, orient="row"), most)
+    scopes: dict[tuple[str, int], dict[str, int]] = {}
+    for (feature, split, value), count in found.items():
+        for scope in (split, -1):
+            counts = scopes.setdefault((feature, scope), {})
+            counts[value] = counts.get(value, 0) + count
+    top = {(feature, value) for feature, _, value in found if value == "" or feature == "#length"}
+    for (feature, _), counts in scopes.items():
+        ranked = sorted(counts, key=lambda value, counts=counts: (-counts[value], value))
+        top |= {(feature, value) for value in ranked[:most]}
+    assert sorted(kept.rows()) == sorted(row for row in rows if (row[0], row[2]) in top)
+    others = {
+        scope: [count for value, count in counts.items() if (scope[0], value) not in top]
+        for scope, counts in scopes.items()
+    }
+    assert sorted(rest.rows()) == sorted(
+        (*scope, len(rare), sum(rare)) for scope, rare in others.items() if rare
+    )
 
 
 @given(

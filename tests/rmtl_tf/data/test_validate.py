@@ -64,7 +64,13 @@ def test_missing_values_that_may_be_missing_are_null():
         ("time", "1465413032.5", "not a timestamp"),
         ("time", "0", "timestamp out of range"),
         ("time", "-5", "timestamp out of range"),
-        ("time", "1465413032000", "timestamp out of range"),
+        ("time", "1465413032000", "timestamp looks like milliseconds"),
+        ("time", "1465413032000.0", "timestamp looks like milliseconds"),
+        ("time", "1465413032000000", "timestamp looks like microseconds"),
+        ("time", "1465413032000000000", "timestamp looks like nanoseconds"),
+        ("time", "4102444800", "timestamp out of range"),
+        ("time", "99999999999999999999999", "timestamp out of range"),
+        ("time", "-99999999999999999999999", "timestamp out of range"),
         ("price", "cheap", "not a number"),
         ("price", " 1", "not a number"),
         ("price", "1,5", "not a number"),
@@ -112,12 +118,38 @@ def test_a_row_with_several_faults_counts_once_with_the_first():
     assert bad.select("reason", "column").rows() == [("missing value", "userId")]
 
 
-def test_timestamps_in_other_ticks_become_seconds():
-    column = Column("time", "timestamp", required=True, per_second=1000)
-    rows = pl.DataFrame({LINE: [2, 3], "time": ["1465413032999", "999"]})
+def _validate_times(per_second: int, *ticks: int | str) -> tuple[list, list[str]]:
+    column = Column("time", "timestamp", required=True, per_second=per_second)
+    rows = pl.DataFrame({LINE: range(2, len(ticks) + 2), "time": [str(tick) for tick in ticks]})
     good, bad = validate(rows, (column,), 0)
-    assert good["time"].to_list() == [1465413032]
-    assert bad["reason"].to_list() == ["timestamp out of range"]
+    return good["time"].to_list(), bad["reason"].to_list()
+
+
+def test_timestamps_in_other_ticks_become_seconds():
+    times = _validate_times(1000, "1465413032999", "999")
+    assert times == ([1465413032], ["timestamp out of range"])
+
+
+NAMES = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
+
+
+@pytest.mark.parametrize("expected", NAMES)
+@pytest.mark.parametrize("given_", NAMES)
+@pytest.mark.parametrize("second", [978_307_200, 1_465_413_032, 4_102_444_799])
+def test_the_unit_of_a_time_is_told_by_its_size(expected, given_, second):
+    """Times from 2001 to 2099, in each unit where each is expected."""
+    good, bad = _validate_times(expected, second * given_ + given_ - 1)
+    same = expected == given_
+    assert (good, bad) == (([second], []) if same else ([], [f"timestamp looks like {NAMES[given_]}"]))
+
+
+@pytest.mark.parametrize(
+    ("per_second", "ticks"),
+    [(1, 1), (1, 1_000_000), (1, 978_307_199), (1000, 978_307_199), (1000, 4_102_444_800)],
+)
+def test_other_times_near_1970_stay_legal(per_second, ticks):
+    """What is a time of our days in no unit is not judged."""
+    assert _validate_times(per_second, ticks) == ([ticks // per_second], [])
 
 
 def test_bad_rows_come_in_line_order():

@@ -20,6 +20,7 @@ METRICS = ("auc", "logloss", "s_logloss", "session_auc", "ece", "ratio")
 # Input key of the Reporter -> (component, output key).
 PLACES = {
     "statistics": ("ExampleGen", "statistics"),
+    "anomalies": ("ExampleValidator", "anomalies"),
     "transform_graph": ("Transform", "transform_graph"),
     "model_run": ("Trainer", "model_run"),
     "evaluation": ("Evaluator", "evaluation"),
@@ -30,6 +31,7 @@ PLACES = {
 UPSTREAM = {
     "ExampleGen": ("LogSimulator/logs",),
     "LogSimulator": (),
+    "ExampleValidator": ("ExampleGen/examples", "ExampleGen/statistics"),
     "Transform": ("ExampleGen/examples",),
     "Trainer": ("ExampleGen/examples", "Transform/transform_graph", "Transform/transformed"),
     "Evaluator": ("ExampleGen/examples", "Transform/transformed", "Trainer/model", "Trainer/model_run"),
@@ -43,6 +45,46 @@ CONFIG = {
     "model": {"backbone": "ple", "embedding_dim": 16, "bottom": [64, 32], "tower": [32], "dropout": 0.2},
     "training": {"batch_size": 512, "export": "recommended", "arms": list(ARMS[1:])},
     "evaluation": {"bootstrap": 200, "confidence": 0.95},
+}
+
+ANOMALIES: dict[str, Any] = {
+    "examples": {"train": 6_402, "validation": 2_133, "test": 2_140},
+    "errors": 0,
+    "warnings": 102,
+    "anomalies": [
+        {
+            "rule": "skew",
+            "severity": "WARNING",
+            "feature": "device",
+            "count": 1,
+            "sentence": "test: feature 'device' is distributed unlike the train split [skew]",
+        },
+        *(
+            {
+                "rule": "new_feature",
+                "severity": "WARNING",
+                "feature": f"weather_{n}",
+                "count": 14,
+                "sentence": f"Split-train: feature 'weather_{n}' is not in the schema [new_feature]",
+            }
+            for n in range(101)
+        ),
+    ],
+    "comparisons": [
+        {
+            "feature": "device",
+            "before": "train",
+            "after": split,
+            "measure": "infinity_norm",
+            "distance": distance,
+            "threshold": 0.05,
+            "passed": distance <= 0.05,
+            "value": "phone",
+            "share_before": 0.6,
+            "share_after": 0.6 + distance,
+        }
+        for split, distance in (("validation", 0.012), ("test", 0.083))
+    ],
 }
 
 
@@ -60,6 +102,7 @@ def build_demo(root: Path, records: int = 3000, seed: int = 0) -> dict[str, Path
     for path in inputs.values():
         path.mkdir(parents=True, exist_ok=True)
     _statistics(inputs["statistics"], inputs["transform_graph"])
+    write_json(inputs["anomalies"] / "anomalies.json", ANOMALIES)
     _run(inputs["model_run"], random)
     _evaluation(inputs["evaluation"], records, random)
     _verdicts(inputs)

@@ -20,7 +20,7 @@ from rmtl_tf.report.artifacts import read_artifacts
 from rmtl_tf.report.build import build_report
 from rmtl_tf.report.findings import findings, headline
 from rmtl_tf.report.text import METRICS, NO_CLEAR_DIFFERENCE, UNDEFINED, Estimate, number
-from tests.rmtl_tf.report.demo import ARMS, CONFIG, TASKS, build_demo, check
+from tests.rmtl_tf.report.demo import ANOMALIES, ARMS, CONFIG, TASKS, build_demo, check
 from tests.rmtl_tf.report.demo import METRICS as KEYS
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -243,7 +243,20 @@ def test_empty_quarantine_is_good_news(changed, tmp_path):
     inputs, edit = changed
     edit("statistics", "statistics.json", lambda v: v.update(reasons={}, bad_rows=0))
     (inputs["statistics"] / "quarantine.csv").write_text("file,line,reason,column,value\n")
-    assert "No row was set aside" in report(inputs, tmp_path)
+    edit("anomalies", "anomalies.json", lambda v: v.update(anomalies=[], comparisons=[]))
+    page = report(inputs, tmp_path)
+    assert "No row was set aside" in page
+    assert "No anomaly in 10,675 session records." in page
+    assert "Drift and skew" not in page
+
+
+def test_anomalies_and_distances_are_shown_the_first_hundred_of_them(html):
+    page = Page(html)
+    assert sum("data-rule" in attributes for _, attributes in page.tags) == 100
+    assert ANOMALIES["anomalies"][0]["sentence"] in page.text
+    assert f"And {len(ANOMALIES['anomalies']) - 100} more" in page.text
+    assert "0.0830" in page.text
+    assert "68.3 %" in page.text
 
 
 def test_lineage_lists_all_steps_upstream_first(html):
@@ -272,6 +285,34 @@ def test_numbers_of_omega_critics_splits_and_features_equal_the_json(demo, html)
     assert "2024-01-01 00:00" in rows["train"]
     assert "18.1 %" in rows["train"]
     assert "1,702" in html
+
+
+def test_agents_without_weights_and_powers_chosen_by_validation_have_their_rows(changed, tmp_path):
+    inputs, edit = changed
+
+    def change(run):
+        for arm in run["arms"]:
+            arm["agent"] = {"name": "rmtl", "start": "pretrained"}
+        scratch, powered = run["arms"][2:]
+        scratch |= {"agent": {"name": "ddpg", "start": "scratch", "tau": 0.2}, "weighting": None}
+        del run["omega"]["paper"]
+        choice = {"chosen": {"click": -1.0, "conversion": 0.0}, "candidates": {"-1": {}, "0": {}, "1": {}}}
+        powered |= {"power": choice, "weighting": {"name": "rmtl", "power": "validation"}}
+        for entry in run["history"]:
+            if (entry["phase"], entry["arm"]) == ("finetune", "paper"):
+                entry["phase"] = "scratch"
+
+    edit("model_run", "run.json", change)
+    path = inputs["model_run"] / "omega.npz"
+    with np.load(path) as omega:
+        kept = {name: omega[name] for name in omega.files if name != "paper"}
+    np.savez(path, **kept)
+    html = report(inputs, tmp_path)
+    assert "ddpg, start scratch, tau 0.2" in html
+    assert "power by validation AUC: −1 for click, 0 for conversion; tried −1, 0 and 1" in html
+    assert "Agents from scratch" in html
+    assert 'data-omega="paper/' not in html
+    assert 'data-critic="paper/click"' in html
 
 
 def test_a_bare_run_without_arrays_lineage_slices_or_critics_still_gives_a_page(changed, tmp_path):

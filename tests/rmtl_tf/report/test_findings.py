@@ -71,9 +71,9 @@ def test_arms_that_stayed_are_said_to_be_one_model(demo):
         (("control", "recommended"), "recommended", False, "there is no difference to measure"),
         (("recommended",), "recommended", False, "The arm “recommended” is the pretrained model"),
         (("control",), "recommended", True, "The arm “control” is the pretrained model"),
-        (("control",), "control", True, "no weighting had a higher mean AUC, so nothing is claimed"),
-        ((), "control", True, "no weighting had a higher mean AUC, so nothing is claimed"),
-        ((), "control", False, "nothing is claimed for a weighting"),
+        (("control",), "control", True, "no other arm had a higher mean AUC, so nothing is claimed"),
+        ((), "control", True, "no other arm had a higher mean AUC, so nothing is claimed"),
+        ((), "control", False, "nothing is claimed for another arm"),
     ],
 )
 def test_the_headline_says_which_model_is_the_pretrained_one(demo, kept, export, chosen, words):

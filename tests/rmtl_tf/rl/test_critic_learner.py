@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from itertools import product
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from rmtl_tf.config import CriticConfig
-from rmtl_tf.data.tabular import TabularProcess
-from rmtl_tf.features.spec import InputSpec
-from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
+from rmtl_tf.inputs import Batcher, epoch_plan
 from rmtl_tf.rl.critic import MultiCritic
 from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.rl.critic_learner import CriticLearner, huber, squared_error
@@ -62,72 +58,6 @@ def test_only_the_online_critic_is_trained_by_gradients(table):
     for old, new in zip(target, learner.target.weights, strict=True):
         np.testing.assert_allclose(old, new, atol=1e-6)
     assert any((old != np.array(new)).any() for old, new in zip(online, learner.critic.weights, strict=True))
-
-
-def tabular_table(states, labels, lengths):
-    windows = np.concatenate([[0], np.cumsum(lengths)])
-    done = np.zeros(len(states), bool)
-    done[windows[1:] - 1] = True
-    session = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)
-    return RecordTable(
-        features={"state": (states + 2).astype(np.int32)},
-        labels=labels.astype(np.float32),
-        timestamp=np.arange(len(states)),
-        session=session,
-        length=np.asarray(lengths, np.float32)[session],
-        lookahead=np.zeros(len(states), bool),
-        done=done,
-        windows=windows,
-    )
-
-
-PROCESS = TabularProcess.random(seed=3)
-ACTIONS = np.random.default_rng(6).uniform(0.05, 0.6, PROCESS.probability.shape).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def tabular():
-    """One table of 12,000 sessions for every critic, and the plan of 8 epochs."""
-    states, labels, lengths = PROCESS.sample(12_000, seed=4)
-    table = tabular_table(states, labels, lengths)
-    plan = np.concatenate([epoch_plan(table, 2048, 0, epoch) for epoch in range(8)])
-    return Batcher(table, {"logits": np.log(ACTIONS / (1 - ACTIONS))[states]}), plan
-
-
-@pytest.fixture(scope="module")
-def errors():
-    """Largest error by (form, target, gamma), shown as a table at the end."""
-    found = {}
-    yield found
-    print("\nform      target       gamma  largest error / mean |Q|")
-    for (form, target, gamma), error in found.items():
-        print(f"{form:<9} {target:<12} {gamma:<6} {error:.4f}")
-
-
-CASES = [
-    *product(["shared"], ["td0", "nstep", "td_lambda", "monte_carlo"], [0.95]),
-    *product(["separate"], ["td0", "monte_carlo"], [0.95]),
-    *product(["twin"], ["td0", "td_lambda"], [0.95]),
-    ("shared", "td0", 0.5),
-]
-
-
-@pytest.mark.parametrize(("form", "target", "gamma"), CASES)
-def test_critic_reaches_the_closed_form_on_a_tabular_process(form, target, gamma, tabular, errors):
-    """METHOD 8: Q(s, a) = p ln a + (1 - p) ln(1 - a) + gamma E[V(next)]; relative error under 3 %."""
-    batcher, plan = tabular
-    config = CriticConfig(form=form, bottom=(32,), action=8, tower=(32,), dropout=0.0)
-    spec = InputSpec(categorical=(("state", len(ACTIONS) + 2),))
-    online, copy = (build_critic(config, spec, ACTIONS.shape[1], embedding_dim=16) for _ in range(2))
-    learner = CriticLearner(online, copy, ["a", "b"], gamma, beta=0.2, kind=target, n=3, trace=0.8)
-    rate = keras.optimizers.schedules.CosineDecay(1e-2, len(plan))
-    learner.compile(optimizer=keras.optimizers.Adam(rate), jit_compile=False)
-    learner.fit(batcher.batches(plan), verbose=0)
-    got = online({"state": np.arange(len(ACTIONS)) + 2}, ACTIONS).numpy()
-    expected = PROCESS.closed_form_q(ACTIONS, gamma)
-    error = np.abs(got - expected).max() / np.abs(expected).mean()
-    errors[form, target, gamma] = error
-    assert error < 0.03
 
 
 def reference_step(learner, batch):

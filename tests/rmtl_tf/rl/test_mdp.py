@@ -6,7 +6,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtl_tf.rl.mdp import cross_entropy, discounted_returns, rewards, soft_update, td_targets
+from rmtl_tf.rl.mdp import (
+    action_rewards,
+    cross_entropy,
+    discounted_returns,
+    rewards,
+    soft_update,
+    td_targets,
+)
 
 
 def numpy_rewards(labels, probabilities):
@@ -90,3 +97,12 @@ def test_return_of_a_cut_session_equals_that_of_the_whole(length, window, gamma)
     got = discounted_returns(reward[rows], done, np.array(lookahead), gamma)
     whole = loop_returns(reward, np.zeros(length), gamma)
     np.testing.assert_allclose(got, whole[rows], rtol=1e-12)
+
+
+def test_the_reward_of_any_action_is_that_of_a_logit_where_the_action_is_a_prediction():
+    logits = np.float32([[-3.0, 0.2], [2.0, -0.7], [0.0, 5.0]])
+    labels = np.float32([[1, 0], [0, 1], [1, 0]])
+    actions = 1 / (1 + np.exp(-logits))
+    got = action_rewards(labels, actions)
+    np.testing.assert_allclose(got, rewards(labels, logits), rtol=1e-5)
+    np.testing.assert_allclose(got, numpy_rewards(labels, actions), rtol=1e-5)

@@ -16,7 +16,7 @@ from rmtl_tf.rl.agent import Agent
 from rmtl_tf.rl.mdp import cross_entropy
 from rmtl_tf.rl.task_gradients import combined_gradients
 from rmtl_tf.schema import Task
-from rmtl_tf.training.phases import build
+from rmtl_tf.training.networks import build
 from rmtl_tf.weighting import GRADIENT_METHODS, build_weighting
 from rmtl_tf.weighting.gradient_method import GradientMethod
 from tests.conftest import make_table, small_spec

@@ -9,8 +9,9 @@ from rmtl_tf.config import CriticConfig, ModelConfig, TrainingConfig
 from rmtl_tf.features.graph import Categorical, Numeric, TransformGraph
 from rmtl_tf.files import read_json
 from rmtl_tf.schema import Task
-from rmtl_tf.training.phases import Problem, Trainer
+from rmtl_tf.training.phases import Trainer
 from rmtl_tf.training.predict import Predictor
+from rmtl_tf.training.problem import Problem
 from rmtl_tf.training.run import load_actor, run_training
 from tests.conftest import make_table
 

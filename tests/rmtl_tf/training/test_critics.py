@@ -14,7 +14,8 @@ from rmtl_tf.files import digest_tree, read_json
 from rmtl_tf.rl.critic_io import load_critic, read_metadata
 from rmtl_tf.schema import Task
 from rmtl_tf.training.critics import Critics
-from rmtl_tf.training.phases import Problem, Trainer, critic_name
+from rmtl_tf.training.phases import Trainer, critic_name
+from rmtl_tf.training.problem import Problem
 from rmtl_tf.training.run import run_training
 from tests.conftest import make_table
 
@@ -91,6 +92,12 @@ def test_another_backbone_is_fine_tuned_with_the_saved_critic(saved, tmp_path):
     copy = tmp_path / "critics" / run["critic_folders"]["transfer"]
     assert digest_tree(copy) == before
     assert not list((tmp_path / ".checkpoints").glob("critic*"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "critic-transfer"))
+    events.Reload()  # a critic from elsewhere is judged on this run's held-out sessions too
+    wanted = {"critic/validation_bias/click", "critic/validation_correlation/buy"}
+    assert wanted <= set(events.Tags()["tensors"])
     with np.load(tmp_path / "omega.npz") as omega:
         mean = omega["transfer"].mean(axis=0)
     critic = load_critic(saved, SPEC, 2)

@@ -12,8 +12,9 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.schema import Task
 from rmtl_tf.training.loop import Phase
-from rmtl_tf.training.phases import build, compile_model, seeds_of, validation_metrics
+from rmtl_tf.training.networks import build, compile_model, seeds_of
 from rmtl_tf.training.predict import Predictor
+from rmtl_tf.training.validation import validation_metrics
 from rmtl_tf.weighting import GRADIENT_METHODS, build_weighting
 from tests.conftest import make_table, small_spec
 

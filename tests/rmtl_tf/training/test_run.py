@@ -9,9 +9,10 @@ from rmtl_tf.config import ModelConfig, TrainingConfig
 from rmtl_tf.features.graph import Categorical, Numeric, TimePart, TransformGraph
 from rmtl_tf.files import read_json
 from rmtl_tf.schema import Task
-from rmtl_tf.training.phases import Problem
 from rmtl_tf.training.predict import Predictor
-from rmtl_tf.training.run import _Summary, load_actor, run_training
+from rmtl_tf.training.problem import Problem
+from rmtl_tf.training.run import load_actor, run_training
+from rmtl_tf.training.summary import Summary
 from tests.conftest import make_table
 
 GRAPH = TransformGraph(
@@ -80,7 +81,7 @@ def test_fine_tuning_never_ends_below_the_pretrained_validation_auc(trained):
 
 
 def test_saved_weights_give_the_validation_auc_that_was_reported(trained):
-    from rmtl_tf.training.phases import validation_metrics
+    from rmtl_tf.training.validation import validation_metrics
 
     table = problem().validation
     for arm in read_json(trained / "run.json")["arms"]:
@@ -173,7 +174,7 @@ def test_hparams_hold_what_an_arm_trains_with_and_no_setting_without_effect(trai
 
 
 def test_equal_arms_export_the_control_and_a_named_arm_is_exported_whatever_its_score():
-    summary = _Summary(problem(), MODEL, TRAINING, seed=0)
+    summary = Summary(problem(), MODEL, TRAINING, seed=0)
     for name, score in (("pretrained", 0.9), ("control", 0.7), ("paper", 0.7), ("recommended", 0.6)):
         summary.values["arms"].append({"name": name, "validation": {"auc": score}})
     assert summary.choose("best") == "control"

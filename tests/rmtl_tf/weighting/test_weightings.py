@@ -218,7 +218,15 @@ def test_session_balanced_weights_of_a_session_sum_to_the_root_of_its_length(len
 def test_reported_settings_build_the_same_weighting_again(name):
     """The round trip of a configuration, with no setting at its default."""
     values = {"lambda": 0.25, "power": -2.0, "strength": 2.0, "rate": 0.5, "decay": 0.25, "window": 3}
-    values |= {"softness": 0.5, "mu": 0.1, "alpha": 0.5, "radius": 0.25, "seed": 7}
+    values |= {
+        "softness": 0.5,
+        "mu": 0.1,
+        "alpha": 0.5,
+        "radius": 0.25,
+        "update_every": 3,
+        "max_norm": 0.5,
+        "seed": 7,
+    }
     if name in LOSS_WEIGHTINGS:
         values |= {"normalise": "task", "cap": 3.0, "temperature": 0.5}
     config = WeightingConfig(name=name, **values)
@@ -281,3 +289,35 @@ def test_a_gradient_method_is_not_scaled(name, scaling):
 def test_unknown_weighting_names_the_nearest():
     with pytest.raises(UserError, match=r'no "rmlt"; did you mean "rmtl"\?'):
         build_weighting(WeightingConfig(name="rmlt"))
+
+
+def test_every_task_is_raised_to_its_own_power(losses, context):
+    by_task = (-1.0, 0.5)
+    for weighting, v in ((RMTL(2.0, by_task), context.q), (MonteCarlo(2.0, by_task), context.returns)):
+        expected = (1 - 2 * v.numpy().astype(np.float64)) ** np.array([-1, 0.5])
+        np.testing.assert_allclose(weights(weighting, losses, context), expected, rtol=1e-5)
+
+
+def test_powers_by_task_follow_the_order_of_the_tasks_and_can_be_scaled():
+    config = WeightingConfig(name="rmtl", power={"buy": 2.0, "click": -1.0}, normalise="task")
+    assert build_weighting(config, ["click", "buy"]) == Scaled(RMTL(power=(-1.0, 2.0)), "task", None)
+    assert WeightingConfig(**settings_of(config)) == config
+
+
+@pytest.mark.parametrize("power", [{"click": 1.0}, {"click": 1.0, "buy": 0.0, "like": 1.0}])
+def test_powers_for_other_tasks_are_refused(power):
+    with pytest.raises(UserError, match=r"power expected for each of the tasks \['click', 'buy'\]"):
+        build_weighting(WeightingConfig(name="monte_carlo", power=power), ["click", "buy"])
+
+
+def test_powers_that_validation_must_choose_build_nothing_yet():
+    config = WeightingConfig(name="rmtl", power="validation")
+    assert settings_of(config)["power_candidates"] == [-1.0, 0.0, 1.0]
+    with pytest.raises(ValueError, match="chosen by validation first"):
+        build_weighting(config, ["click", "buy"])
+
+
+@pytest.mark.parametrize("name", ["advantage", "wl", "pcgrad"])
+def test_powers_by_task_are_refused_where_there_is_no_power_law(name):
+    with pytest.raises(UserError, match=r"only rmtl and monte_carlo"):
+        build_weighting(WeightingConfig(name=name, power={"click": 1.0}), ["click"])

@@ -13,8 +13,19 @@ from rmtl_tf.schema import Feature
 def test_files_are_found_by_pattern_and_sorted_by_name(tmp_path):
     for name in ("b.csv", "a.csv.gz", "c.txt", "a.csv"):
         (tmp_path / name).touch()
-    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "folder").mkdir()
     assert [p.name for p in find_files(tmp_path, ("*.csv", "*.csv.gz"))] == ["a.csv", "a.csv.gz", "b.csv"]
+
+
+def test_a_folder_or_a_dead_link_by_the_name_of_a_file_is_not_passed_over(tmp_path):
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "b.csv").mkdir()
+    with pytest.raises(UserError, match=r"expected a file .*b\.csv, but it is a folder\. If its files are"):
+        find_files(tmp_path, ("*.csv",))
+    (tmp_path / "b.csv").rmdir()
+    (tmp_path / "b.csv").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"b\.csv, but it is a link to .*gone, which is not there"):
+        find_files(tmp_path, ("*.csv",))
 
 
 def test_a_path_that_is_a_file_is_that_file(tmp_path):

@@ -1,0 +1,1 @@
+"""Validation of session Examples against their schema, of sessions, and of drift (docs/validation.md)."""

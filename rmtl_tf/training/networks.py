@@ -1,0 +1,48 @@
+"""Small operations on the networks a phase trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from rmtl_tf.config import PhaseConfig
+from rmtl_tf.features.spec import InputSpec, history_input
+from rmtl_tf.rl.critic_base import Critic
+from rmtl_tf.rl.optimizers import adam
+from rmtl_tf.training.problem import Weights
+
+
+def build(layer: keras.layers.Layer, spec: InputSpec) -> None:
+    """Creates the variables of a backbone by calling it on one record of padding."""
+    example: dict[str, np.ndarray] = {name: np.zeros(1, np.int32) for name, _ in spec.categorical}
+    example |= {name: np.zeros((1, most), np.int32) for name, most in spec.several}
+    example |= {name: np.zeros(1, np.float32) for name in spec.numeric}
+    if spec.history is not None:
+        names, shape = (history_input(name) for name in spec.history.names), (1, spec.history.length)
+        example |= {name: np.zeros(shape, np.int32) for name in names}
+    layer(example, training=False)
+
+
+def compile_model(model: keras.Model, layer: keras.layers.Layer, config: PhaseConfig) -> None:
+    """Compiles `model` with Adam on the variables of `layer`; never XLA: on CPU it is many times slower."""
+    model.compile(optimizer=adam(layer, config.learning_rate, config.weight_decay), jit_compile=False)
+
+
+def copy_embeddings(actor: keras.layers.Layer, critic: Critic) -> None:
+    """Starts the critic's embeddings from those of the actor; one of a user's own may have none."""
+    if hasattr(actor, "embedding"):
+        for embedding in critic.embeddings:
+            embedding.start_from(actor.embedding)
+
+
+def weights_of(layer: keras.layers.Layer) -> Weights:
+    """A copy of a layer's weights."""
+    return [np.array(variable) for variable in layer.weights]
+
+
+def seeds_of(layer: keras.layers.Layer) -> list[Any]:
+    """Variables that are no weights: the states of seed generators."""
+    weights = {id(variable) for variable in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
