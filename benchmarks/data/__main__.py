@@ -67,7 +67,7 @@ def main() -> None:
 
 def run(root: Path, events: int, large: int, rounds: int) -> None:
     logs, work = logs_of(root, events), root / "work"
-    jobs = ("plain", "example_gen", "transform", "read")
+    jobs = ("plain", "example_gen", "transform", "read", "write_long", "read_long")
     results: dict[str, list[dict[str, float]]] = {job: [] for job in jobs}
     for _ in range(rounds):
         for job in jobs:
@@ -80,6 +80,7 @@ def run(root: Path, events: int, large: int, rounds: int) -> None:
     rows = results["example_gen"][0]["rows"]
     print(f"{'ExampleGen and Transform':34} {both:8.1f} {'':7} {rows / both / 1e6:9.2f}")
     row("records to ragged batches", results["read"])
+    row("... of sessions of 20 records", results["read_long"])
     print(f"\nExampleGen / plain polars: {made / base:.2f}")
 
     expected = digest(work)

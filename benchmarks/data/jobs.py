@@ -72,11 +72,50 @@ def read(logs: Path, work: Path, options: Sequence[str]) -> int:
     return sum(int(batch[graph.timestamp].flat_values.shape[0]) for batch in batches)
 
 
+def read_long(logs: Path, work: Path, options: Sequence[str]) -> int:
+    """As `read`, of the same inputs in sessions of 20 records that `write_long` wrote."""
+    from rmtl_tf.features.graph import TransformGraph
+    from rmtl_tf.inputs import ragged_batches
+
+    graph = TransformGraph.load(work / "graph")
+    batches = ragged_batches([str(work / LONG)], graph.input_spec(), graph.labels, graph.timestamp)
+    return sum(int(batch[graph.timestamp].flat_values.shape[0]) for batch in batches)
+
+
+def write_long(logs: Path, work: Path, options: Sequence[str]) -> int:
+    """2 M records in sessions of 20, with the inputs of the transform graph in `work`."""
+    import numpy as np
+    import pyarrow as pa
+
+    from rmtl_tf.data.records import write_record_batches
+    from rmtl_tf.features.graph import TransformGraph
+
+    graph, rng, sessions, steps = TransformGraph.load(work / "graph"), np.random.default_rng(0), 100_000, 20
+    spec, rows = graph.input_spec(), sessions * steps
+    columns = {name: rng.integers(0, size, rows) for name, size in spec.categorical}
+    columns |= {name: rng.normal(size=rows).astype(np.float32) for name in spec.numeric}
+    columns |= {name: rng.integers(0, 2, rows) for name in graph.labels}
+    columns[graph.timestamp] = 1_400_000_000 + np.arange(rows)
+    offsets = pa.array(np.arange(0, rows + 1, steps))
+    lists = {
+        name: pa.LargeListArray.from_arrays(offsets, pa.array(column)) for name, column in columns.items()
+    }
+    one = pa.array(np.arange(sessions + 1))
+    keys = pa.array([b"session %d" % number for number in range(sessions)], pa.large_binary())
+    lists["session_id"] = pa.LargeListArray.from_arrays(one, keys)
+    lists["lookahead"] = pa.LargeListArray.from_arrays(one, pa.array(np.zeros(sessions, np.int64)))
+    write_record_batches(work / LONG, [pa.record_batch(lists)])
+    return rows
+
+
+LONG = "long.tfrecord"
 JOBS: dict[str, Callable[[Path, Path, Sequence[str]], int]] = {
     "plain": plain,
     "example_gen": example_gen,
     "transform": transform,
     "read": read,
+    "write_long": write_long,
+    "read_long": read_long,
 }
 
 
@@ -117,14 +156,14 @@ def _fresh(directory: Path) -> Path:
 
 
 def _import(job: str) -> None:
-    if job in ("plain", "read"):
+    if job in ("plain", "read", "read_long"):
         import tensorflow  # noqa: F401
     if job == "plain":
         from tfx_bsl.coders import example_coder  # noqa: F401
     if job in ("example_gen", "transform"):
         import rmtl_tf.data.ingest
         import rmtl_tf.data.transform
-    if job == "read":
+    if job in ("read", "read_long"):
         import rmtl_tf.inputs  # noqa: F401
 
 

@@ -25,6 +25,7 @@ from rmtl_tf.features.graph import (
     TransformGraph,
     encode_value,
 )
+from rmtl_tf.features.lookup import Lookup
 
 Column = Any  # pyarrow.Array (of lists where a feature has several values) or numpy.ndarray, [N]
 
@@ -34,8 +35,8 @@ class GraphApplier:
 
     def __init__(self, graph: TransformGraph) -> None:
         self._graph = graph
-        self._tables = {
-            feature.name: {encode_value(v): FIRST_ID + place for place, v in enumerate(feature.vocabulary)}
+        self._lookups = {
+            feature.name: Lookup([encode_value(value) for value in feature.vocabulary])
             for feature in graph.features
             if isinstance(feature, Categorical)
         }
@@ -55,10 +56,10 @@ class GraphApplier:
         for feature in self._graph.features:
             if isinstance(feature, Categorical) and feature.max_values > 1:
                 outputs[feature.name] = _several_ids(
-                    self._tables[feature.name], raw[feature.name], feature.max_values
+                    self._lookups[feature.name], raw[feature.name], feature.max_values
                 )
             elif isinstance(feature, Categorical):
-                outputs[feature.name] = _ids(self._tables[feature.name], raw[feature.name])
+                outputs[feature.name] = _ids(self._lookups[feature.name], raw[feature.name])
             elif isinstance(feature, TimePart):
                 outputs[feature.name] = time_part(feature, raw[feature.source])
             elif isinstance(feature, Rate):
@@ -91,14 +92,12 @@ def time_part(feature: TimePart, timestamp: np.ndarray) -> np.ndarray:
     return np.where(timestamp == MISSING_TIMESTAMP, UNKNOWN_ID, FIRST_ID + parts % feature.period)
 
 
-def _ids(table: Mapping[bytes, int], values: pa.Array) -> np.ndarray:
-    # Each distinct value is looked up once; pyarrow's own index_in would hash the vocabulary at every call.
-    encoded = values.cast(pa.large_binary()).dictionary_encode(null_encoding="encode")
-    ids = np.array([table.get(value, UNKNOWN_ID) for value in encoded.dictionary.to_pylist()], np.int64)
-    return ids[encoded.indices.to_numpy()]
+def _ids(lookup: Lookup, values: pa.Array) -> np.ndarray:
+    places = lookup(values.cast(pa.large_binary()))
+    return np.where(places < 0, UNKNOWN_ID, FIRST_ID + places)
 
 
-def _several_ids(table: Mapping[bytes, int], lists: pa.Array, most: int) -> np.ndarray:
+def _several_ids(lookup: Lookup, lists: pa.Array, most: int) -> np.ndarray:
     """Ids of the first `most` non-empty values of each list; 1 where there are none, 0 behind the last."""
     values = lists.flatten()
     row = np.repeat(np.arange(len(lists)), lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
@@ -107,7 +106,7 @@ def _several_ids(table: Mapping[bytes, int], lists: pa.Array, most: int) -> np.n
     place = np.arange(row.size) - np.searchsorted(row, row)
     kept = place < most
     ids = np.full((len(lists), most), PADDING_ID, np.int64)
-    ids[row[kept], place[kept]] = _ids(table, values.filter(pa.array(there)))[kept]
+    ids[row[kept], place[kept]] = _ids(lookup, values.filter(pa.array(there)))[kept]
     ids[ids[:, 0] == PADDING_ID, 0] = UNKNOWN_ID
     return ids
 
