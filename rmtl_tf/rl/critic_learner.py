@@ -76,8 +76,8 @@ class CriticLearner(keras.Model):
         n: steps of "nstep".
         trace: lambda of "td_lambda".
         loss: "squared" (paper) or "huber". The squared error alone has the expected return as its minimum;
-            returns are skewed to large losses, which Huber's discounts: with Monte-Carlo targets |Q| comes out
-            smaller; with TD(0) session ends count as outliers, and |Q| far too large (docs/models.md).
+            returns are skewed to large losses, which Huber's discounts: with Monte-Carlo targets |Q| comes
+            out smaller; with TD(0) session ends count as outliers, and |Q| far too large (docs/models.md).
 
     Raises:
         ValueError: `loss` is neither.
