@@ -37,12 +37,16 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, package: str, afterwards: Callable[[ModuleType], Any] | None) -> None:
         self._package = package
         self._afterwards = afterwards
+        self._searching = False
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != self._package:
+        if fullname != self._package or self._searching:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self._searching = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._searching = False
         if spec is not None and spec.loader is not None:
             self._wrap(spec.loader)
         return spec
@@ -51,6 +55,9 @@ class _Finder(importlib.abc.MetaPathFinder):
         execute = loader.exec_module
 
         def quietly(module: ModuleType) -> None:
+            # Not before: who only asks whether the package is there finds it here too.
+            with contextlib.suppress(ValueError):
+                sys.meta_path.remove(self)
             with _without_noise():
                 execute(module)
                 if self._afterwards is not None:

@@ -48,7 +48,7 @@ def test_a_rerun_with_nothing_changed_does_nothing(finished):
     process = run_pipeline(root)
     seconds = time.monotonic() - began
     assert process.returncode == 0, process.stderr
-    assert process.stderr.count("cached") == 8
+    assert process.stderr.count("cached") == 9
     assert " ran after" not in process.stderr
     assert process.stdout == first.stdout
     assert only(root / "serving" / "simulator", "[0-9]*") == version

@@ -63,3 +63,11 @@ def test_other_imports_are_left_alone(tmp_path: Path, first: str) -> None:
 
 def test_missing_package_is_missing_as_ever(tmp_path: Path) -> None:
     assert "No module named 'absent'" in run(tmp_path, "quiet_import('absent'); import absent").stderr
+
+
+def test_who_only_asks_whether_the_package_is_there_does_not_end_the_quiet(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "quiet_import('noisy'); import importlib.util; importlib.util.find_spec('noisy'); import noisy",
+    )
+    assert done.stderr == "something that matters\n"

@@ -240,9 +240,10 @@ def test_a_step_that_cannot_write_says_so_shows_nothing_and_a_rerun_succeeds(tmp
     config = load_config(ROOT / "configs" / "simulator.yaml", [f"root={tmp_path}", *SMALL, *short])
     root = tmp_path / "runs"
     steps = pipeline.create_pipeline(config)
-    run(steps[:1], root)
-    for number, name in enumerate(("ExampleGen", "Transform", "Trainer"), start=2):
-        assert steps[number - 1].name == name
+    names = [step.name for step in steps]
+    for name in ("ExampleGen", "Transform", "Trainer"):
+        number = names.index(name) + 1
+        run(steps[: number - 1], root)
         with (
             largest_file(12_000),
             pytest.raises(UserError, match="cannot be written: a file is larger") as error,
