@@ -89,7 +89,7 @@ def test_own_backbone_is_a_layer_of_the_contracts_shape():
 
 def test_every_file_and_command_the_readme_names_exists():
     targets = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`?make (\w+)`?", README):
+    for target in re.findall(r"`?make ([\w-]+)`?", README):
         assert re.search(rf"^{target}:", targets, re.MULTILINE), target
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
