@@ -27,6 +27,7 @@ from components.trainer import Trainer, TrainerParameters
 from components.transform import Transform, TransformParameters
 from rmtl_tf import console, serving_versions
 from rmtl_tf.config import RunConfig, load_config
+from rmtl_tf.data.growing import PLACE
 from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.tensorflow_noise import quiet_import
 
@@ -86,7 +87,7 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
         components.append(simulator)
         logs = simulator.outputs["logs"]
     examples: Component
-    if data.path is not None and "{SPAN}" in data.path:
+    if data.path is not None and PLACE in data.path:
         spans, examples = span_steps(data, beam)
         components += spans
     else:

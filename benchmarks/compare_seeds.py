@@ -39,20 +39,25 @@ def evaluate(config: RunConfig) -> dict:
     return read_json(artifacts(config)["evaluation"] / "evaluation.json")
 
 
+def paired(values) -> str:
+    """Differences over seeds, in 1e-4: mean, standard deviation, p of the paired t-test, each seed."""
+    from scipy.stats import ttest_1samp
+
+    spread = values.std(ddof=1) if len(values) > 1 else float("nan")
+    p = ttest_1samp(values, 0).pvalue if spread > 0 else float("nan")
+    each = " ".join(f"{value:+7.1f}" for value in values)
+    return f"{values.mean():+7.1f} +-{spread:6.1f}  p {p:5.3f}  {each}"
+
+
 def report(evaluations: list[dict]) -> str:
     import numpy as np
-    from scipy.stats import ttest_1samp
 
     lines = []
     for arm in (name for name in evaluations[0]["arms"] if name != "control"):
         for scope in (*evaluations[0]["tasks"], "mean"):
             for metric in METRICS:
                 values = np.array([e["difference"][arm][scope][metric]["value"] for e in evaluations]) * 1e4
-                spread = values.std(ddof=1) if len(values) > 1 else float("nan")
-                p = ttest_1samp(values, 0).pvalue if spread > 0 else float("nan")
-                each = " ".join(f"{value:+7.1f}" for value in values)
-                name = f"{arm:<14}{scope:<12}{metric:<10}"
-                lines.append(f"{name}{values.mean():+7.1f} +-{spread:6.1f}  p {p:5.3f}  {each}")
+                lines.append(f"{arm:<14}{scope:<12}{metric:<10}{paired(values)}")
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 import pipeline
-from benchmarks.compare_seeds import artifacts
+from benchmarks.compare_seeds import artifacts, paired
 from rmtl_tf.config import RunConfig, load_config
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import read_json
@@ -50,8 +50,6 @@ def areas(config: RunConfig) -> dict[tuple[str, str], float]:
 
 def report(results: dict[str, list[dict[tuple[str, str], float]]]) -> str:
     """A line for each state, arm and split."""
-    from scipy.stats import ttest_rel
-
     lines = []
     for arm in ARMS:
         for split in ("validation", "test"):
@@ -60,11 +58,7 @@ def report(results: dict[str, list[dict[tuple[str, str], float]]]) -> str:
                 own = np.array([seed[arm, split] for seed in seeds])
                 line = f"{arm:<12}{split:<12}{state:<20}mean AUC {own.mean():.4f}"
                 if state != BASE:
-                    gain = (own - base) * 1e4
-                    spread = gain.std(ddof=1) if gain.size > 1 else float("nan")
-                    p = ttest_rel(own, base).pvalue if spread > 0 else float("nan")
-                    each = " ".join(f"{value:+7.1f}" for value in gain)
-                    line += f"  gain {gain.mean():+7.1f} +-{spread:6.1f}  p {p:5.3f}  {each}"
+                    line += f"  gain {paired((own - base) * 1e4)}"
                 lines.append(line)
     return "\n".join(lines)
 

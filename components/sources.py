@@ -18,6 +18,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("rmtl_tf", "components")
+_STARTS = tuple(f"{package}." for package in PACKAGES)
 
 
 def source_digest(component: type, project: Path = PROJECT) -> str:
@@ -75,9 +76,7 @@ def _names(tree: ast.AST, package: str) -> Iterator[str]:
 
 def _is_dotted(text: str) -> bool:
     """True for text such as `rmtl_tf.rl.agent`, `rmtl_tf.rl.agent:Agent`, `rmtl_tf.backbones.`."""
-    return (
-        text.startswith(tuple(f"{package}." for package in PACKAGES)) and " " not in text and "/" not in text
-    )
+    return text.startswith(_STARTS) and " " not in text and "/" not in text
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
@@ -117,12 +116,15 @@ def _files_of(name: str, project: Path) -> frozenset[Path]:
     return frozenset(files)
 
 
-def _package_files(folder: Path) -> Iterator[Path]:
+@cache
+def _package_files(folder: Path) -> frozenset[Path]:
     """`__init__.py` of a package, and its files that are not Python."""
+    files = set()
     for path in folder.iterdir():
         data = path.suffix not in (".py", ".pyc") and not path.name.startswith(".") and path.name[-1] != "~"
-        if path.is_file() and (data or path.name == "__init__.py"):
-            yield path
+        if (data or path.name == "__init__.py") and path.is_file():
+            files.add(path)
+    return frozenset(files)
 
 
 def _own_file(component: type) -> Path:
