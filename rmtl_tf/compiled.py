@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
+import pyarrow as pa
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,3 +23,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no folder for the cache
         return numba.njit(nogil=True)(function)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: for other arrays a function would be compiled once more."""
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+def binary_buffers(values: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
+    """Arrow's buffers of N values: bytes, and the bounds [N + 1] of each in them; null ones have no bytes."""
+    _, bounds, content = values.buffers()
+    data = np.frombuffer(b"" if content is None else content, np.uint8)
+    if not len(values):
+        return read_only(data), read_only(np.zeros(1, np.int64))
+    return read_only(data), read_only(np.frombuffer(bounds, np.int64)[values.offset :][: len(values) + 1])

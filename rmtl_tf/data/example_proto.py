@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from rmtl_tf.compiled import binary_buffers, read_only
 from rmtl_tf.data import kernels
 
 _ROWS = 1024  # all features of so many rows stay in the processor's cache
-_NO_NULLS, _NO_BYTES, _NO_NUMBERS = (np.zeros(0, kind) for kind in (bool, np.uint8, np.int64))
+_NO_NULLS, _NO_BYTES, _NO_NUMBERS = (read_only(np.zeros(0, kind)) for kind in (bool, np.uint8, np.int64))
 
 
 class _Column(NamedTuple):
@@ -43,10 +44,7 @@ def serialize(batch: pa.RecordBatch, before: int = 0, after: int = 0) -> tuple[n
     """
     if batch.num_columns == 0:
         raise ValueError("serialize: expected at least one column, received none")
-    columns = [
-        _Column(*map(_read_only, _column(name, batch[name])))
-        for name in sorted(batch.schema.names, key=str.encode)
-    ]
+    columns = [_column(name, batch[name]) for name in sorted(batch.schema.names, key=str.encode)]
     rows = len(batch)
     content, total = np.empty((len(columns), rows), np.int64), np.zeros(rows, np.int64)
     for first in range(0, rows, _ROWS):
@@ -66,8 +64,8 @@ def serialize(batch: pa.RecordBatch, before: int = 0, after: int = 0) -> tuple[n
 
 
 def _column(name: str, column: pa.LargeListArray) -> _Column:
-    key, offsets = np.frombuffer(name.encode(), np.uint8), column.offsets.to_numpy()
-    null = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else _NO_NULLS
+    key, offsets = np.frombuffer(name.encode(), np.uint8), read_only(column.offsets.to_numpy())
+    null = read_only(column.is_null().to_numpy(zero_copy_only=False)) if column.null_count else _NO_NULLS
     kind, values = column.type.value_type, column.values
     if pa.types.is_large_binary(kind):
         data, bounds = binary_buffers(values)
@@ -77,24 +75,5 @@ def _column(name: str, column: pa.LargeListArray) -> _Column:
     return _Column(kernels.INTS, key, offsets, null, numbers=_numbers(values, np.int64))
 
 
-def _read_only(array: np.ndarray | int) -> np.ndarray | int:
-    """A view: of arrays that may be written to, the kernels would be compiled once more."""
-    if isinstance(array, np.ndarray):
-        array = array.view()
-        array.flags.writeable = False
-    return array
-
-
-def binary_buffers(values: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of all values, uint8, and the bounds of each, int64 [N + 1]: views of Arrow's buffers."""
-    if not len(values):
-        return _NO_BYTES, np.zeros(1, np.int64)
-    _, bounds, content = values.buffers()
-    data = _NO_BYTES if content is None else np.frombuffer(content, np.uint8)
-    return data, np.frombuffer(bounds, np.int64)[values.offset :][: len(values) + 1]
-
-
 def _numbers(values: pa.Array, dtype: type) -> np.ndarray:
-    if not len(values):
-        return np.zeros(0, dtype)
-    return np.frombuffer(values.buffers()[1], dtype)[values.offset :][: len(values)]
+    return read_only(values.to_numpy(zero_copy_only=False).astype(dtype, copy=False))

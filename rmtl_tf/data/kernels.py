@@ -1,6 +1,6 @@
 """The byte loops of TFRecords and of serialized Examples, compiled.
 
-`tfrecord`, `example_proto` and `example_columns` say what they are for. Letters: B Examples, F features. A
+`records`, `example_proto` and `example_columns` say what they are for. Letters: B Examples, F features. A
 feature is one of three kinds, named by the tag of its list in `tf.train.Feature`.
 """
 
@@ -18,18 +18,19 @@ FIELD_1, FIELD_2 = 0x0A, 0x12  # a field of a message, with a length before its 
 _LONGEST = 10  # bytes of a varint
 
 
-def _crc_tables() -> np.ndarray:
-    """Tables [8, 256] of CRC-32C for eight bytes at a time (Kounavis and Berry 2008, slicing-by-8)."""
+def _crc_tables(polynomial: int) -> np.ndarray:
+    """Tables [8, 256] of a CRC for eight bytes at a time (Kounavis and Berry 2008, slicing-by-8)."""
     table = np.arange(256, dtype=np.int64)
     for _ in range(8):
-        table = table >> 1 ^ 0x82F63B78 * (table & 1)
+        table = table >> 1 ^ polynomial * (table & 1)
     tables = [table]
     for _ in range(7):
         tables.append(tables[-1] >> 8 ^ table[tables[-1] & 0xFF])
     return np.stack(tables)
 
 
-_CRC = _crc_tables()
+_CRC = _crc_tables(0x82F63B78)  # CRC-32C
+_ZIP_CRC = _crc_tables(0xEDB88320)[0]
 
 
 @compiled
@@ -63,6 +64,16 @@ def masked_crc(data, begin, end):
         at += 1
     crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+@compiled
+def partition_numbers(data, bounds, partitions, numbers):
+    """Fills numbers [N] with the CRC-32 (`zlib.crc32`) of data[bounds[i]:bounds[i + 1]] modulo `partitions`."""
+    for i in range(numbers.size):
+        crc = 0xFFFFFFFF
+        for at in range(bounds[i], bounds[i + 1]):
+            crc = crc >> 8 ^ _ZIP_CRC[(crc ^ data[at]) & 0xFF]
+        numbers[i] = (crc ^ 0xFFFFFFFF) % partitions
 
 
 @compiled
