@@ -168,6 +168,9 @@ class TrainingConfig(Strict):
     checkpoint_steps: int = Field(
         200, ge=1, description="batches between checkpoints; every epoch ends with one"
     )
+    steps_per_execution: int = Field(
+        8, ge=1, le=10_000, description="batches the compiled step takes in one call; changes no number"
+    )
     log_steps: int = Field(10, ge=1, description="batches between TensorBoard points")
 
     @field_validator("arms", mode="before")

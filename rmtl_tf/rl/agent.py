@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.rl.mdp import cross_entropy
+from rmtl_tf.rl.stepped import SteppedModel
 from rmtl_tf.rl.task_gradients import combined_gradients
 from rmtl_tf.weighting.base import Context, State, Weighting, task_means
 from rmtl_tf.weighting.gradient_method import GradientMethod
 
 
-class Agent(keras.Model):
+class Agent(SteppedModel):
     """Minimises mean over records and tasks of omega * BCE (paper, actor loss; METHOD 4-5).
 
     With the weighting `constant` this is phase A and the control; with `rmtl` and a critic, phase C.

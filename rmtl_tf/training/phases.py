@@ -296,6 +296,7 @@ class Trainer:
             incumbent=incumbent,
             checkpoint=self.checkpoints / f"{name}.npz",
             checkpoint_steps=self.training.checkpoint_steps,
+            steps_per_execution=self.training.steps_per_execution,
             logger=logger,
         )
 
