@@ -31,6 +31,8 @@ from rmtl_tf.training.predict import OmegaPredictor, Predictor
 from rmtl_tf.training.problem import Frozen, Problem, Weights
 from rmtl_tf.training.validation import CriticReport, returns_of, validation_metrics
 from rmtl_tf.weighting import build_weighting
+from rmtl_tf.weighting.constant import Constant
+from rmtl_tf.weighting.gradient_method import GradientMethod
 
 
 @dataclass(frozen=True)
@@ -190,15 +192,18 @@ class Trainer:
         agent = Agent(self.backbone("C"), build_weighting(weighting, names), names, critic)
         assign(agent.backbone.weights, frozen.weights)
         extras = self.columns(agent.weighting.NEEDS, frozen, self.training.critic_of(arm).gamma)
-        omega = OmegaPredictor(agent, self.problem.train, extras)
-        before = omega()
+        table, omega = self.problem.train, None
+        before = np.ones((len(table.records), len(names)), np.float32)
+        if not isinstance(agent.weighting, Constant | GradientMethod):  # of these omega is 1
+            omega = OmegaPredictor(agent, table, extras)
+            before = omega()
         progress = self._train_actor(
             f"finetune-{arm.name}{suffix}",
             agent,
             "C",
             self.training.finetune,
             incumbent,
-            None if weighting.name == "constant" else omega,
+            omega,
             extras,
         )
         return Trained(weights_of(agent.backbone), progress, before)
