@@ -114,8 +114,7 @@ class PersonalTower(keras.layers.Layer):
             for i in layers
         ]
         self.drop = [
-            Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy)
-            for i in layers
+            Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy) for i in layers
         ]
         self.last = self._dense(1, "output", None)
 

@@ -10,4 +10,15 @@ from rmtl_tf.layers.gate_nu import GateNU
 from rmtl_tf.layers.mlp import MLP
 from rmtl_tf.layers.towers import Towers
 
-__all__ = ["MLP", "Cross", "Dropout", "Experts", "Extraction", "FieldEmbedding", "Gate", "GateNU", "Towers", "mix"]
+__all__ = [
+    "MLP",
+    "Cross",
+    "Dropout",
+    "Experts",
+    "Extraction",
+    "FieldEmbedding",
+    "Gate",
+    "GateNU",
+    "Towers",
+    "mix",
+]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rmtl_tf.errors import UserError
 from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
 from rmtl_tf.training.checkpoint import assign, load_checkpoint, save_checkpoint
+from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.tensorboard import PhaseLogger
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Phase:
             execution that reaches them.
         steps_per_execution: batches the compiled function takes at a time; any number gives the same bits.
         logger: TensorBoard's, if any.
+        profile: of some of its steps, if any.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Phase:
         checkpoint_steps: int,
         steps_per_execution: int = 1,
         logger: PhaseLogger | None = None,
+        profile: PhaseProfile | None = None,
     ) -> None:
         self.name, self.kept, self.state = name, list(kept), list(state)
         self.turns: Callable[[np.ndarray], list[tuple[keras.Model, np.ndarray]]]
@@ -99,7 +102,7 @@ class Phase:
         self.evaluate, self.monitor = evaluate, monitor
         self.checkpoint, self.checkpoint_steps = checkpoint, checkpoint_steps
         self.steps_per_execution = steps_per_execution
-        self.logger = logger
+        self.logger, self.profile = logger, profile
         self.traced: set[keras.Model] = set()  # the first execution of a model is not timed
         self.progress = Progress(best=incumbent)
         self.best = [np.array(variable) for variable in self.kept]
@@ -125,6 +128,23 @@ class Phase:
         follower = _Follower(self, plan)
         if self.logger is not None:
             self.logger.start_epoch(progress.epoch, progress.step, len(plan), self.batch_size)
+        try:
+            self._train(turns, follower)
+        finally:
+            if self.profile is not None:
+                self.profile.stop()
+        metrics = self.evaluate()
+        means = {key: total / progress.counts[key] for key, total in progress.sums.items()}
+        progress.history.append({"epoch": progress.epoch + 1, **means, **metrics})
+        progress.epoch, progress.step, progress.sums, progress.counts = progress.epoch + 1, 0, {}, {}
+        self._stop_early(metrics[self.monitor])
+        if self.logger is not None:
+            self.logger.on_evaluation(progress.epoch, {**means, **metrics})
+        self.save()
+
+    def _train(self, turns: Sequence[tuple[keras.Model, np.ndarray]], follower: _Follower) -> None:
+        """The batches of an epoch that are left."""
+        progress = self.progress
         done = progress.step
         for model, part in turns:
             if done < len(part):
@@ -138,14 +158,6 @@ class Phase:
                     callbacks=[follower],
                 )
             done = max(done - len(part), 0)
-        metrics = self.evaluate()
-        means = {key: total / progress.counts[key] for key, total in progress.sums.items()}
-        progress.history.append({"epoch": progress.epoch + 1, **means, **metrics})
-        progress.epoch, progress.step, progress.sums, progress.counts = progress.epoch + 1, 0, {}, {}
-        self._stop_early(metrics[self.monitor])
-        if self.logger is not None:
-            self.logger.on_evaluation(progress.epoch, {**means, **metrics})
-        self.save()
 
     def _stop_early(self, value: float) -> None:
         progress = self.progress
@@ -200,6 +212,8 @@ class _Follower(keras.callbacks.Callback):
             progress.records += int(self.records[first : progress.step].sum())
             progress.seconds += seconds
         self.phase.traced.add(self.model)
+        if self.phase.profile is not None:
+            self.phase.profile.after(len(rows))
         if first // every < progress.step // every and progress.step < len(self.records):
             self.phase.save()
 

@@ -29,6 +29,7 @@ from rmtl_tf.training.networks import build, compile_model, copy_embeddings, see
 from rmtl_tf.training.power import PowerChoice
 from rmtl_tf.training.predict import OmegaPredictor, Predictor
 from rmtl_tf.training.problem import Frozen, Problem, Weights
+from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.validation import CriticReport, returns_of, validation_metrics
 from rmtl_tf.weighting import build_weighting
 from rmtl_tf.weighting.constant import Constant
@@ -303,6 +304,7 @@ class Trainer:
             checkpoint_steps=self.training.checkpoint_steps,
             steps_per_execution=self.training.steps_per_execution,
             logger=logger,
+            profile=PhaseProfile(logger.directory),
         )
 
 

@@ -80,6 +80,7 @@ class PhaseLogger:
         weighted: bool = False,
         extra: Callable[[int], None] | None = None,
     ) -> None:
+        self.directory = directory
         self.writer = tf.summary.create_file_writer(str(directory))
         self.every, self.subject, self.weighted, self.extra = every, subject, weighted, extra
         self.step = self.size = self.batches = 0
