@@ -153,6 +153,11 @@ class TrainingConfig(Strict):
     """The three phases (METHOD 5)."""
 
     batch_size: int = Field(2048, ge=2, le=10**7, description="records a batch; whole sessions")
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32",
+        description="mixed_bfloat16: the actor's steps multiply in bfloat16, in A and, of the agent rmtl, in "
+        "C; weights, optimizer, evaluation, critics and the exported model stay float32",
+    )
     pretrain: PhaseConfig = PhaseConfig()
     warm_start: str = Field(
         "none",

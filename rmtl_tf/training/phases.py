@@ -25,7 +25,7 @@ from rmtl_tf.rl.critic_learner import CriticLearner
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
 from rmtl_tf.training.loop import Phase, Progress
-from rmtl_tf.training.networks import build, compile_model, copy_embeddings, seeds_of, weights_of
+from rmtl_tf.training.networks import build, compile_model, compute_in, copy_embeddings, seeds_of, weights_of
 from rmtl_tf.training.power import PowerChoice
 from rmtl_tf.training.predict import OmegaPredictor, Predictor
 from rmtl_tf.training.problem import Frozen, Problem, Weights
@@ -89,7 +89,10 @@ class Trainer:
         Args:
             start: weights of an earlier model, which stay where no epoch beats them; None: new ones.
         """
-        agent = Agent(self.backbone("A"), build_weighting(WeightingConfig()), self.problem.names)
+        actor = self.backbone("A")
+        if self.training.precision != "float32":
+            compute_in(self.training.precision, actor)
+        agent = Agent(actor, build_weighting(WeightingConfig()), self.problem.names)
         before: dict[str, float] | None = None
         if start is not None:
             assign(agent.backbone.weights, start)
@@ -190,7 +193,10 @@ class Trainer:
             suffix: of the phase's name, where an arm is fine-tuned several times.
         """
         names = self.problem.names
-        agent = Agent(self.backbone("C"), build_weighting(weighting, names), names, critic)
+        actor = self.backbone("C")
+        if self.training.precision != "float32":
+            compute_in(self.training.precision, actor)
+        agent = Agent(actor, build_weighting(weighting, names), names, critic)
         assign(agent.backbone.weights, frozen.weights)
         extras = self.columns(agent.weighting.NEEDS, frozen, self.training.critic_of(arm).gamma)
         table, omega = self.problem.train, None
