@@ -153,6 +153,11 @@ class TrainingConfig(Strict):
     """The three phases (METHOD 5)."""
 
     batch_size: int = Field(2048, ge=2, le=10**7, description="records a batch; whole sessions")
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32",
+        description="mixed_bfloat16: the actor's steps multiply in bfloat16, in A and, of the agent rmtl, in "
+        "C; weights, optimizer, evaluation, critics and the exported model stay float32",
+    )
     pretrain: PhaseConfig = PhaseConfig()
     warm_start: str = Field(
         "none",
@@ -167,6 +172,9 @@ class TrainingConfig(Strict):
     export: str = Field("best", description="the arm that is exported: its name, or best on validation")
     checkpoint_steps: int = Field(
         200, ge=1, description="batches between checkpoints; every epoch ends with one"
+    )
+    steps_per_execution: int = Field(
+        8, ge=1, le=10_000, description="batches the compiled step takes in one call; changes no number"
     )
     log_steps: int = Field(10, ge=1, description="batches between TensorBoard points")
 

@@ -12,6 +12,7 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.features.graph import PADDING_ID, UNKNOWN_ID
 from rmtl_tf.features.spec import InputSpec, check_spec, history_input
 from rmtl_tf.layers.history import HistoryField
+from rmtl_tf.layers.once import once
 from rmtl_tf.layers.seeds import derive_seed
 
 
@@ -141,7 +142,10 @@ class FieldEmbedding(keras.layers.Layer):
             raise UserError(
                 f"inputs: expected {missing} too; received {sorted(inputs)}. Pass every input of the spec."
             )
-        inputs = self.drop_ids(inputs, training)
+        inputs = self.drop_ids({name: inputs[name] for name in names}, training)
+        return once(self, tuple(inputs.values()), lambda _: self._state(inputs))
+
+    def _state(self, inputs: Mapping[str, Any]) -> tf.Tensor:
         parts = []
         if self._rows:
             parts.append(self._fields(inputs))  # (N, categorical fields, D)

@@ -14,6 +14,7 @@ from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_learner import regress, squared_error
 from rmtl_tf.rl.mdp import cross_entropy, soft_update
 from rmtl_tf.rl.optimizers import adam
+from rmtl_tf.rl.stepped import SteppedModel
 from rmtl_tf.weighting.base import task_means
 
 # Of the action range [0, 1]: the published noises are for actions in [-1, 1].
@@ -29,7 +30,7 @@ class Networks(NamedTuple):
     target_critic: Critic
 
 
-class ActorCritic(keras.Model):
+class ActorCritic(SteppedModel):
     """Base of DDPG and TD3+BC: a subclass defines `train_step`.
 
     The policy is deterministic: a_k = sigmoid(logit_k). Any action's reward follows from the label, so the

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.mdp import rewards, soft_update
+from rmtl_tf.rl.stepped import SteppedModel
 from rmtl_tf.rl.targets import critic_targets
 
 
@@ -59,7 +60,7 @@ def regress(
     return logs
 
 
-class CriticLearner(keras.Model):
+class CriticLearner(SteppedModel):
     """Learns Q with a target critic (paper, eq. for TD and critic loss; METHOD 4-5, phase B).
 
     A batch holds transitions (`rmtl_tf.inputs.batches`) with the extra column `logits` [N, K], what

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -23,6 +25,26 @@ def build(layer: keras.layers.Layer, spec: InputSpec) -> None:
         names, shape = (history_input(name) for name in spec.history.names), (1, spec.history.length)
         example |= {name: np.zeros(shape, np.int32) for name in names}
     layer(example, training=False)
+
+
+def compute_in(policy: str, layer: keras.layers.Layer) -> None:
+    """Makes `layer` and its parts compute under a Keras dtype policy; its weights stay what they are."""
+    for part in layer._flatten_layers():
+        part.dtype_policy = policy
+
+
+@contextmanager
+def full_precision(layer: keras.layers.Layer) -> Iterator[None]:
+    """Inside, `layer` and its parts compute in float32; for a function to be traced of a layer that trains in
+    mixed precision: logits of bfloat16 have so few values that an AUC of them is one of ties."""
+    mixed = [(part, part.dtype_policy) for part in layer._flatten_layers() if part.compute_dtype != "float32"]
+    for part, _ in mixed:
+        part.dtype_policy = "float32"
+    try:
+        yield
+    finally:
+        for part, policy in mixed:
+            part.dtype_policy = policy
 
 
 def compile_model(model: keras.Model, layer: keras.layers.Layer, config: PhaseConfig) -> None:

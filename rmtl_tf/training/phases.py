@@ -25,12 +25,15 @@ from rmtl_tf.rl.critic_learner import CriticLearner
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
 from rmtl_tf.training.loop import Phase, Progress
-from rmtl_tf.training.networks import build, compile_model, copy_embeddings, seeds_of, weights_of
+from rmtl_tf.training.networks import build, compile_model, compute_in, copy_embeddings, seeds_of, weights_of
 from rmtl_tf.training.power import PowerChoice
 from rmtl_tf.training.predict import OmegaPredictor, Predictor
 from rmtl_tf.training.problem import Frozen, Problem, Weights
+from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.validation import CriticReport, returns_of, validation_metrics
 from rmtl_tf.weighting import build_weighting
+from rmtl_tf.weighting.constant import Constant
+from rmtl_tf.weighting.gradient_method import GradientMethod
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Trainer:
         Args:
             start: weights of an earlier model, which stay where no epoch beats them; None: new ones.
         """
-        agent = Agent(self.backbone("A"), build_weighting(WeightingConfig()), self.problem.names)
+        actor = self.backbone("A")
+        if self.training.precision != "float32":
+            compute_in(self.training.precision, actor)
+        agent = Agent(actor, build_weighting(WeightingConfig()), self.problem.names)
         before: dict[str, float] | None = None
         if start is not None:
             assign(agent.backbone.weights, start)
@@ -187,18 +193,24 @@ class Trainer:
             suffix: of the phase's name, where an arm is fine-tuned several times.
         """
         names = self.problem.names
-        agent = Agent(self.backbone("C"), build_weighting(weighting, names), names, critic)
+        actor = self.backbone("C")
+        if self.training.precision != "float32":
+            compute_in(self.training.precision, actor)
+        agent = Agent(actor, build_weighting(weighting, names), names, critic)
         assign(agent.backbone.weights, frozen.weights)
         extras = self.columns(agent.weighting.NEEDS, frozen, self.training.critic_of(arm).gamma)
-        omega = OmegaPredictor(agent, self.problem.train, extras)
-        before = omega()
+        table, omega = self.problem.train, None
+        before = np.ones((len(table.records), len(names)), np.float32)
+        if not isinstance(agent.weighting, Constant | GradientMethod):  # of these omega is 1
+            omega = OmegaPredictor(agent, table, extras)
+            before = omega()
         progress = self._train_actor(
             f"finetune-{arm.name}{suffix}",
             agent,
             "C",
             self.training.finetune,
             incumbent,
-            None if weighting.name == "constant" else omega,
+            omega,
             extras,
         )
         return Trained(weights_of(agent.backbone), progress, before)
@@ -296,7 +308,9 @@ class Trainer:
             incumbent=incumbent,
             checkpoint=self.checkpoints / f"{name}.npz",
             checkpoint_steps=self.training.checkpoint_steps,
+            steps_per_execution=self.training.steps_per_execution,
             logger=logger,
+            profile=PhaseProfile(logger.directory),
         )
 
 
