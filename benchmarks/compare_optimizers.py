@@ -2,9 +2,9 @@
 
     python benchmarks/compare_optimizers.py --config configs/simulator.yaml --seeds 5
 
-`pretrained` after phase A, `control` and `paper` after phase C; the latter also shows what a critic learnt under
-the rule is worth. Differences are paired over seeds, rule minus dense Adam, in 1e-4, with a two-sided paired
-t-test. Validation is what a choice may be made by; test is what it is worth.
+`pretrained` after phase A, `control` and `paper` after phase C; the latter also shows what a critic learnt
+under the rule is worth. Differences are paired over seeds, rule minus dense Adam, in 1e-4, with a two-sided
+paired t-test. Validation is what a choice may be made by; test is what it is worth.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ class OptimizerConfig(Strict):
         None, gt=0, le=10, description="of embedding tables; none: that of the rest"
     )
     clip_norm: float | None = Field(None, gt=0, description="largest norm of all gradients together")
-    clip_variable_norm: float | None = Field(None, gt=0, description="largest norm of each variable's gradient")
+    clip_variable_norm: float | None = Field(
+        None, gt=0, description="largest norm of each variable's gradient"
+    )
 
     @model_validator(mode="after")
     def _one_clip(self) -> OptimizerConfig:

@@ -41,8 +41,8 @@ class ExactAdam(Rule):
         now = tf.cast(iterations, tf.int32)
         rows = tf.boolean_mask(rows, tf.gather(slots["last"], rows) < now)
         variables = (table, slots["momentum"], slots["velocity"])
-        old = [tf.gather(variable, rows) for variable in variables]
-        new = self.skipped(*old, tf.gather(slots["last"], rows), now)
+        w, m, v = (tf.gather(variable, rows) for variable in variables)
+        new = self.skipped(w, m, v, tf.gather(slots["last"], rows), now)
         for variable, values in zip(variables, new, strict=True):
             write_rows(variable, rows, values)
         write_rows(slots["last"], rows, tf.fill(tf.shape(rows), now))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from rmtl_tf.optimizers.exact_adam import ExactAdam
-from rmtl_tf.optimizers.rules import Adagrad, Ftrl, Hyper, LazyAdam, Rule, RowwiseAdagrad, adam_kernel
-from rmtl_tf.optimizers.slices import SummedSlices, map_values, sum_duplicates, summed
+from rmtl_tf.optimizers.rules import Adagrad, Ftrl, Hyper, LazyAdam, RowwiseAdagrad, Rule, adam_kernel
+from rmtl_tf.optimizers.slices import map_values, sum_duplicates, summed
 from rmtl_tf.optimizers.tables import before_read, is_table, plain
 
 RULES: dict[str, type[Rule]] = {
@@ -67,7 +68,7 @@ class TableOptimizer(keras.optimizers.Optimizer):
         for unsupported in ("use_ema", "gradient_accumulation_steps"):
             if kwargs.get(unsupported):
                 raise ValueError(
-                    f"`{unsupported}` costs whole tables at every step, which this optimizer is there to avoid. "
+                    f"`{unsupported}` costs whole tables at every step, which this optimizer avoids. "
                     "Leave it out, or use keras.optimizers.Adam."
                 )
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
@@ -94,10 +95,10 @@ class TableOptimizer(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        if getattr(self, "_rule", None) is not None and self._rule.MOVES_UNTOUCHED:
+        if isinstance(getattr(self, "_rule", None), ExactAdam):  # not yet there while Keras sets it first
             raise ValueError(
-                f"`tables` = {self.tables!r} needs a constant learning rate, as steps that skip a row are applied "
-                f"later, at once. Received: {value!r}. Choose adam_lazy."
+                f"`tables` = {self.tables!r} needs a constant learning rate, as steps that skip a row are "
+                f"applied later, at once. Received: {value!r}. Choose adam_lazy."
             )
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
@@ -109,8 +110,9 @@ class TableOptimizer(keras.optimizers.Optimizer):
         super().build(list(variables))
         self._slots = [self._make_slots(variable) for variable in variables]
         for i, variable in enumerate(variables):
-            if isinstance(self._rule_of(variable), ExactAdam):
-                before_read(variable, lambda rows, i=i: self._catch_up(i, rows))
+            rule = self._rule_of(variable)
+            if isinstance(rule, ExactAdam):
+                before_read(variable, partial(self._catch_up, rule, i))
 
     def _rule_of(self, variable: Any) -> Rule | None:
         return self._rule if is_table(variable) else None
@@ -171,17 +173,18 @@ class TableOptimizer(keras.optimizers.Optimizer):
         gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
         adam_kernel(handles, gradient, tf.cast(learning_rate, dtype), iterations, hyper)
 
-    def _catch_up(self, index: int, rows: tf.Tensor) -> None:
+    def _catch_up(self, rule: ExactAdam, index: int, rows: tf.Tensor) -> None:
         slots = {name: plain(slot) for name, slot in self._slots[index].items()}
         table = plain(self._trainable_variables[index])
-        self._rule.catch_up(table, slots, rows, plain(self.iterations))
+        rule.catch_up(table, slots, rows, plain(self.iterations))
 
     def finalize_variable_values(self, var_list: Any = None) -> None:
         """Brings every row of every table up to date; Keras' `fit` calls it when it ends."""
         for index, variable in enumerate(self._trainable_variables):
-            if not isinstance(self._rule_of(variable), ExactAdam):
+            rule = self._rule_of(variable)
+            if not isinstance(rule, ExactAdam):
                 continue
-            catch_up = tf.function(lambda rows, i=index: self._catch_up(i, rows), reduce_retracing=True)
+            catch_up = tf.function(partial(self._catch_up, rule, index), reduce_retracing=True)
             for start in range(0, variable.shape[0], _CHUNK):
                 catch_up(tf.range(start, min(start + _CHUNK, variable.shape[0])))
 

@@ -88,7 +88,7 @@ class LazyAdam(Rule):
 
 
 def decayed(learning_rate: Any, hyper: Hyper) -> Callable[..., list[tf.Tensor]] | None:
-    """Takes the weight decay of one step off a table's rows, the first of those staged; None if there is none."""
+    """Takes the weight decay of one step off the rows staged first, a table's; None if there is none."""
     if not hyper.weight_decay:
         return None
     return lambda w, *slots: [w - w * (learning_rate * hyper.weight_decay), *slots]
@@ -116,8 +116,8 @@ def adam_kernel(
 class Adagrad(Rule):
     """a += g^2, w -= lr g / (sqrt(a) + eps), element by element.
 
-    Source: Duchi, Hazan, Singer, "Adaptive Subgradient Methods", JMLR 2011, the diagonal form; a starts at 0.1
-    as in Keras.
+    Source: Duchi, Hazan, Singer, "Adaptive Subgradient Methods", JMLR 2011, the diagonal form; a starts at
+    0.1 as in Keras.
     """
 
     SLOTS: ClassVar[dict[str, Slot]] = {"accumulator": Slot("element", 0.1)}

@@ -64,7 +64,10 @@ class SkippedAdam:
         self.sums = self._sums()  # [S, k]
         # Row l of column k: the part of (r_i - r)^k that is r_i^l.
         self.binomial = np.array(
-            [[comb(k, part) * (-self.center) ** (k - part) if part <= k else 0.0 for k in powers] for part in powers]
+            [
+                [comb(k, part) * (-self.center) ** (k - part) if part <= k else 0.0 for k in powers]
+                for part in powers
+            ]
         )
 
     def _remainder(self) -> float:
@@ -88,7 +91,7 @@ class SkippedAdam:
     def __call__(
         self, w: tf.Tensor, m: tf.Tensor, v: tf.Tensor, last: tf.Tensor, now: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """w, m, v [U, D] as they were after step `last` [U] -> after step `now`, none of them touched since."""
+        """w, m, v [U, D] as they were after step `last` [U] -> after step `now`, not touched since."""
         last, now = tf.cast(last, tf.int32), tf.cast(now, tf.int32)
         steps = tf.cast(now - last, tf.float64)[:, tf.newaxis]  # [U, 1]
         end = len(self.sums) - 1

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 
 class SummedSlices(tf.IndexedSlices):
-    """The gradient of a table, `values` [U, D] at `indices` [U], no index twice: what a row-sparse rule needs,
-    as it is no linear function of the gradient."""
+    """The gradient of a table, `values` [U, D] at `indices` [U], no index twice: what a row-sparse rule
+    needs, as it is no linear function of the gradient."""
 
 
 def summed(gradient: tf.IndexedSlices | tf.Tensor) -> SummedSlices:
@@ -29,7 +29,7 @@ def summed(gradient: tf.IndexedSlices | tf.Tensor) -> SummedSlices:
 
 
 def sum_duplicates(gradients: Sequence[Any]) -> list[Any]:
-    """Every row-sparse one of `gradients` as `SummedSlices`; before that its norm is not that of its values."""
+    """Every row-sparse one of `gradients` as `SummedSlices`: only of these is the norm that of the values."""
     return [summed(part) if isinstance(part, tf.IndexedSlices) else part for part in gradients]
 
 

@@ -32,7 +32,7 @@ def compile_model(
     optimizer: OptimizerConfig | None = None,
     followed: bool = False,
 ) -> None:
-    """Compiles `model` with an optimizer of the variables of `layer`; never XLA: on CPU it is many times slower.
+    """Compiles `model` with an optimizer of the variables of `layer`; never XLA: on CPU it is far slower.
 
     `optimizer`, `followed`: see `build_optimizer`.
     """

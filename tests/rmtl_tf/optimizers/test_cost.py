@@ -6,7 +6,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from benchmarks.speed import Size, agent_models, make_backbone, make_critic, NAMES
+from benchmarks.speed import NAMES, Size, agent_models, make_backbone, make_critic
 from rmtl_tf.config import CriticConfig, ModelConfig, OptimizerConfig, PhaseConfig, WeightingConfig
 from rmtl_tf.optimizers.build import touched_rows_only
 from rmtl_tf.rl.agent import Agent
@@ -26,7 +26,7 @@ SIZE = Size(
 
 
 def table_sized(step):
-    """Names of the operations of a traced step, and of all functions it calls, with an output of ROWS rows."""
+    """The operations of a traced step, and of all functions it calls, that have an output of ROWS rows."""
     graph = tf.function(step).get_concrete_function(SIZE.records()).graph
     graphs, seen, found = [graph], set(), []
     while graphs:

@@ -1,4 +1,4 @@
-"""The optimizer: every rule against numpy, the exact one against Keras' dense Adam; clipping, resume, refusals."""
+"""Every rule against numpy, the exact one against Keras' dense Adam; clipping, resume, refusals."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def test_rows_without_a_gradient_stay_to_the_bit(rule):
     parts = [(np.array([3, 3, 5], np.int32), np.ones((3, WIDTH), np.float32))] * 4
     for rows, values in parts:
         run = Run(TableOptimizer(RATE, tables=rule, weight_decay=DECAY))
-        run.optimizer.apply([tf.IndexedSlices(values, rows, (ROWS, WIDTH)), tf.zeros_like(KERNEL)], run.variables)
+        run.optimizer.apply(
+            [tf.IndexedSlices(values, rows, (ROWS, WIDTH)), tf.zeros_like(KERNEL)], run.variables
+        )
     still = np.delete(np.arange(ROWS), [3, 5])
     np.testing.assert_array_equal(run.table.numpy()[still], START[still])
     assert (run.table.numpy()[[3, 5]] != START[[3, 5]]).all()
@@ -144,7 +146,9 @@ def test_a_gradient_within_the_norm_is_left_to_the_bit():
 
 
 def test_the_configuration_round_trips_and_moves_alike():
-    optimizer = TableOptimizer(0.02, "adagrad", table_learning_rate=0.05, weight_decay=0.1, global_clipnorm=2.0)
+    optimizer = TableOptimizer(
+        0.02, "adagrad", table_learning_rate=0.05, weight_decay=0.1, global_clipnorm=2.0
+    )
     config = keras.optimizers.serialize(optimizer)
     again = keras.optimizers.deserialize(config)
     assert isinstance(again, TableOptimizer)

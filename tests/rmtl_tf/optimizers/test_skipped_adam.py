@@ -18,7 +18,9 @@ def one_by_one(w, m, v, last, now, rate, decay, b1=0.9, b2=0.999, eps=1e-7):
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-@pytest.mark.parametrize(("last", "skipped"), [(1, 1), (1, 2000), (7, 40), (300, 5), (5000, 300), (40_000, 90)])
+@pytest.mark.parametrize(
+    ("last", "skipped"), [(1, 1), (1, 2000), (7, 40), (300, 5), (5000, 300), (40_000, 90)]
+)
 def test_a_row_is_where_the_skipped_steps_would_have_brought_it(last, skipped, decay):
     """Also where sqrt(v) is near epsilon, which is where embeddings of large batches live."""
     random = np.random.default_rng(last)
@@ -43,7 +45,9 @@ def test_the_series_alone_is_good_to_a_hundred_millionth():
 
 def test_no_step_changes_nothing():
     w, m, v = (np.full((2, 3), x, np.float32) for x in (0.3, 1e-3, 1e-7))
-    for new, old in zip(SkippedAdam(1e-3, 0.1, 0.9, 0.999, 1e-7)(w, m, v, np.full(2, 9), 9), (w, m, v), strict=True):
+    for new, old in zip(
+        SkippedAdam(1e-3, 0.1, 0.9, 0.999, 1e-7)(w, m, v, np.full(2, 9), 9), (w, m, v), strict=True
+    ):
         np.testing.assert_array_equal(new, old)
 
 

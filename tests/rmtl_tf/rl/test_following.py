@@ -1,4 +1,4 @@
-"""Target networks whose tables follow row by row are what they would be had every row followed at every step."""
+"""Targets whose tables follow row by row are what they would be had every row followed at every step."""
 
 from __future__ import annotations
 
@@ -54,7 +54,12 @@ class Run:
         return self
 
     def state(self):
-        variables = (*self.target.weights, *self.online.weights, *self.optimizer.variables, *self.following.variables)
+        variables = (
+            *self.target.weights,
+            *self.online.weights,
+            *self.optimizer.variables,
+            *self.following.variables,
+        )
         return [np.array(v) for v in variables]
 
 
@@ -83,7 +88,12 @@ def test_a_row_no_step_touches_approaches_the_online_row_geometrically():
 def test_a_run_resumed_from_its_variables_ends_with_the_same_bits():
     steps = list(batches(20))
     whole, first, rest = Run(lazy=True).train(steps), Run(lazy=True).train(steps[:9]), Run(lazy=True)
-    variables = [*rest.target.weights, *rest.online.weights, *rest.optimizer.variables, *rest.following.variables]
+    variables = [
+        *rest.target.weights,
+        *rest.online.weights,
+        *rest.optimizer.variables,
+        *rest.following.variables,
+    ]
     for variable, value in zip(variables, first.state(), strict=True):
         variable.assign(value)
     rest.train(steps[9:])
@@ -108,7 +118,9 @@ def test_after_the_release_reading_the_online_network_changes_no_target():
     np.testing.assert_array_equal(np.array(run.target.table), before)
 
 
-@pytest.mark.parametrize("settings", [{"touched_rows_only": False}, {"touched_rows_only": True, "lazy_from": 31}])
+@pytest.mark.parametrize(
+    "settings", [{"touched_rows_only": False}, {"touched_rows_only": True, "lazy_from": 31}]
+)
 def test_tables_that_are_small_or_move_everywhere_follow_densely(settings):
     target, online = networks()
     following = Following(target, online, RATE, **settings)
