@@ -39,6 +39,7 @@ from rmtl_tf.config.model import (
     HistoryConfig,
     ModelConfig,
 )
+from rmtl_tf.config.optimizer import OptimizerConfig
 from rmtl_tf.config.run import (
     EvaluationConfig,
     PushConfig,
@@ -73,6 +74,7 @@ __all__ = [
     "HistoryConfig",
     "JointConfig",
     "ModelConfig",
+    "OptimizerConfig",
     "PhaseConfig",
     "PushConfig",
     "RMTLConfig",

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from rmtl_tf.config.agents import AGENT_CONFIGS, AgentConfig, RMTLConfig
 from rmtl_tf.config.base import Strict, Unit, Width, Widths
+from rmtl_tf.config.optimizer import OptimizerConfig
 from rmtl_tf.errors import nearest
 
 
@@ -141,7 +142,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 class PhaseConfig(Strict):
-    """Optimisation of the actor in phase A (pretrain) or C (fine-tune): Adam."""
+    """Optimisation of the actor in phase A (pretrain) or C (fine-tune); `training.optimizer` says by what."""
 
     learning_rate: float = Field(1e-3, gt=0, le=1)
     weight_decay: float = Field(1e-6, ge=0, le=1)
@@ -158,6 +159,7 @@ class TrainingConfig(Strict):
         description="mixed_bfloat16: the actor's steps multiply in bfloat16, in A and, of the agent rmtl, in "
         "C; weights, optimizer, evaluation, critics and the exported model stay float32",
     )
+    optimizer: OptimizerConfig = OptimizerConfig()
     pretrain: PhaseConfig = PhaseConfig()
     warm_start: str = Field(
         "none",

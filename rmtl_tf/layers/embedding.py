@@ -14,6 +14,7 @@ from rmtl_tf.features.spec import InputSpec, check_spec, history_input
 from rmtl_tf.layers.history import HistoryField
 from rmtl_tf.layers.once import once
 from rmtl_tf.layers.seeds import derive_seed
+from rmtl_tf.optimizers.tables import read_rows
 
 
 @keras.saving.register_keras_serializable(package="rmtl_tf")
@@ -220,8 +221,7 @@ class FieldEmbedding(keras.layers.Layer):
         largest = tf.reduce_max(tf.reshape(ids, (-1, len(sizes))), axis=0)
         with tf.control_dependencies([tf.debugging.Assert(inside, [known, largest])]):
             rows = ids + tf.constant(first)
-        # On the tf.Variable, not on its value: then the gradient is row-sparse (tf.IndexedSlices).
-        return keras.ops.cast(tf.gather(self.table.value, rows), self.compute_dtype)
+        return keras.ops.cast(read_rows(self.table, rows), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, int]:
         return (next(iter(input_shape.values()))[0], self.state_width)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.layers.once import shared_passes
+from rmtl_tf.optimizers import sum_duplicates
 from rmtl_tf.rl.mdp import cross_entropy
 from rmtl_tf.rl.stepped import SteppedModel
 from rmtl_tf.rl.task_gradients import combined_gradients
@@ -125,7 +126,7 @@ class Agent(SteppedModel):
         variables = self.backbone.trainable_variables
         logs = {"loss": loss}
         if method is None:
-            gradients = tape.gradient(loss, variables)
+            gradients = sum_duplicates(tape.gradient(loss, variables))
         else:
             gradients, shares, state = combined_gradients(method, tape, task_losses, variables, self._state())
             self._remember(state)

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from rmtl_tf.config import PhaseConfig
+from rmtl_tf.config import OptimizerConfig, PhaseConfig
 from rmtl_tf.features.spec import InputSpec, history_input
+from rmtl_tf.optimizers import build_optimizer
 from rmtl_tf.rl.critic_base import Critic
-from rmtl_tf.rl.optimizers import adam
 from rmtl_tf.training.problem import Weights
 
 
@@ -47,9 +47,19 @@ def full_precision(layer: keras.layers.Layer) -> Iterator[None]:
             part.dtype_policy = policy
 
 
-def compile_model(model: keras.Model, layer: keras.layers.Layer, config: PhaseConfig) -> None:
-    """Compiles `model` with Adam on the variables of `layer`; never XLA: on CPU it is many times slower."""
-    model.compile(optimizer=adam(layer, config.learning_rate, config.weight_decay), jit_compile=False)
+def compile_model(
+    model: keras.Model,
+    layer: keras.layers.Layer,
+    config: PhaseConfig,
+    optimizer: OptimizerConfig | None = None,
+    followed: bool = False,
+) -> None:
+    """Compiles `model` with an optimizer of the variables of `layer`; never XLA: on CPU it is far slower.
+
+    `optimizer`, `followed`: see `build_optimizer`.
+    """
+    made = build_optimizer(layer, config.learning_rate, config.weight_decay, optimizer, followed)
+    model.compile(optimizer=made, jit_compile=False)
 
 
 def copy_embeddings(actor: keras.layers.Layer, critic: Critic) -> None:

@@ -18,6 +18,7 @@ from rmtl_tf.backbones import build_backbone
 from rmtl_tf.config import ArmConfig, CriticConfig, ModelConfig, PhaseConfig, TrainingConfig, WeightingConfig
 from rmtl_tf.files import digest_json
 from rmtl_tf.layers.seeds import derive_seed
+from rmtl_tf.optimizers.build import touched_rows_only
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_forms import build_critic
@@ -124,8 +125,10 @@ class Trainer:
             n=config.n,
             trace=config.trace,
             loss=config.loss,
+            touched_rows_only=touched_rows_only(self.training.optimizer),
         )
-        compile_model(learner, online, PhaseConfig(learning_rate=config.learning_rate, weight_decay=0.0))
+        optimised = PhaseConfig(learning_rate=config.learning_rate, weight_decay=0.0)
+        compile_model(learner, online, optimised, self.training.optimizer, followed=True)
         held_out = self._held_out(online, frozen, config.gamma)
         phase = self.phase(
             critic_name(config),
@@ -133,13 +136,15 @@ class Trainer:
             seed="B",
             limits=(config.max_epochs, config.patience),
             kept=online.weights,
-            state=[*seeds_of(online), *target.weights, *learner.optimizer.variables],
+            state=[*seeds_of(online), *learner.state_variables, *learner.optimizer.variables],
             extras={"logits": frozen.train},
             evaluate=held_out.metrics,
             monitor="fit",
             logger=self.logger(tensorboard.critic_run(arms), "critic", extra=held_out.plot),
         )
-        return online, phase.run()
+        progress = phase.run()
+        learner.following.release()
+        return online, progress
 
     def new_critics(
         self, frozen: Frozen, config: CriticConfig, actor: keras.layers.Layer
@@ -241,7 +246,7 @@ class Trainer:
         omega: OmegaPredictor | None,
         extras: dict[str, np.ndarray] | None = None,
     ) -> Progress:
-        compile_model(agent, agent.backbone, config)
+        compile_model(agent, agent.backbone, config, self.training.optimizer)
         predictor = Predictor(agent.backbone, self.problem.validation)
         return self.phase(
             name,
