@@ -35,9 +35,9 @@ class ExactAdam(Rule):
         )
 
     def catch_up(
-        self, table: tf.Variable, slots: dict[str, tf.Variable], rows: tf.Tensor, iterations: Any
+        self, table: tf.Variable, slots: dict[str, tf.Variable], iterations: Any, rows: tf.Tensor
     ) -> None:
-        """Brings `rows` [U] of table and slots to step `iterations`."""
+        """Brings `rows` [U] of table and slots to step `iterations`, scalar."""
         now = tf.cast(iterations, tf.int32)
         rows = tf.boolean_mask(rows, tf.gather(slots["last"], rows) < now)
         variables = (table, slots["momentum"], slots["velocity"])
@@ -56,7 +56,7 @@ class ExactAdam(Rule):
         iterations: Any,
     ) -> None:
         rows = gradient.indices
-        self.catch_up(table, slots, rows, iterations)
+        self.catch_up(table, slots, iterations, rows)
 
         def kernel(handles: list[tf.Tensor]) -> None:
             adam_kernel(handles, gradient.values, learning_rate, iterations, self.hyper)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -108,11 +108,13 @@ class TableOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(list(variables))
-        self._slots = [self._make_slots(variable) for variable in variables]
-        for i, variable in enumerate(variables):
-            rule = self._rule_of(variable)
-            if isinstance(rule, ExactAdam):
-                before_read(variable, partial(self._catch_up, rule, i))
+        # As tf.Variables, here: inside a layer's call Keras would give them cast to the layer's precision.
+        self._slots = [
+            {name: plain(slot) for name, slot in self._make_slots(variable).items()} for variable in variables
+        ]
+        self._plain = [plain(variable) for variable in variables]
+        for variable, catch_up in self._waiting():
+            before_read(variable, catch_up)
 
     def _rule_of(self, variable: Any) -> Rule | None:
         return self._rule if is_table(variable) else None
@@ -161,7 +163,7 @@ class TableOptimizer(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
-        slots = {name: plain(slot) for name, slot in self._slots[index].items()}
+        slots = self._slots[index]
         rule, dtype, iterations = self._rule_of(variable), variable.dtype, plain(self.iterations)
         if rule is not None:
             gradient = map_values(summed(gradient), lambda values: tf.cast(values, dtype))
@@ -173,18 +175,20 @@ class TableOptimizer(keras.optimizers.Optimizer):
         gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
         adam_kernel(handles, gradient, tf.cast(learning_rate, dtype), iterations, hyper)
 
-    def _catch_up(self, rule: ExactAdam, index: int, rows: tf.Tensor) -> None:
-        slots = {name: plain(slot) for name, slot in self._slots[index].items()}
-        table = plain(self._trainable_variables[index])
-        rule.catch_up(table, slots, rows, plain(self.iterations))
+    def _waiting(self) -> Iterator[tuple[Any, Callable[[tf.Tensor], None]]]:
+        """The tables whose rows wait, and what brings rows [U] up to date."""
+        for index, variable in enumerate(self._trainable_variables):
+            rule = self._rule_of(variable)
+            if isinstance(rule, ExactAdam):
+                yield (
+                    variable,
+                    partial(rule.catch_up, self._plain[index], self._slots[index], self._iterations.value),
+                )
 
     def finalize_variable_values(self, var_list: Any = None) -> None:
         """Brings every row of every table up to date; Keras' `fit` calls it when it ends."""
-        for index, variable in enumerate(self._trainable_variables):
-            rule = self._rule_of(variable)
-            if not isinstance(rule, ExactAdam):
-                continue
-            catch_up = tf.function(partial(self._catch_up, rule, index), reduce_retracing=True)
+        for variable, catch_up in self._waiting():
+            catch_up = tf.function(catch_up, reduce_retracing=True)
             for start in range(0, variable.shape[0], _CHUNK):
                 catch_up(tf.range(start, min(start + _CHUNK, variable.shape[0])))
 
