@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from rmtl_tf.config import TransformConfig
 from rmtl_tf.data.feedback import PAST_RECORDS
 from rmtl_tf.features.apply import Column, number, smoothed_rate
-from rmtl_tf.features.graph import Categorical, Encoded, Numeric, Rate, TimePart, TransformGraph, decode_value
+from rmtl_tf.features.graph import Categorical, Encoded, Numeric, Rate, TimePart, TransformGraph
+from rmtl_tf.features.vocabulary import Vocabulary
 from rmtl_tf.schema import DataSchema
 
 # A float32 is an integer below 2^24 times 2^(k - 172) with 0 <= k < 277.
@@ -103,15 +104,20 @@ class Counts:
 
     def table(self) -> pa.Table:
         """The keys and `count`, each combination once; most frequent first, ties by value."""
+        order = [("count", "descending"), *((key, "ascending") for key in self._keys)]
+        return self.unordered().sort_by(order)
+
+    def unordered(self) -> pa.Table:
+        """What `table` gives, in any order."""
         if not self._tables:
             return pa.table({name: pa.array([], pa.int64()) for name in (*self._keys, "count")})
-        summed = _sum_counts(pa.concat_tables(self._tables), self._keys)
-        return summed.sort_by([("count", "descending"), *((key, "ascending") for key in self._keys)])
+        return _sum_counts(pa.concat_tables(self._tables), self._keys)
 
 
 def _sum_counts(table: pa.Table, keys: list[str]) -> pa.Table:
-    summed = table.group_by(keys, use_threads=False).aggregate([("count", "sum")])
-    return summed.select([*keys, "count_sum"]).rename_columns([*keys, "count"])
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.group_by(keys).agg(pl.sum("count")).to_arrow(compat_level=_OLDEST)
 
 
 @dataclass(frozen=True)
@@ -188,7 +194,7 @@ class Analysis:
         """`feature`, `value` (binary), `count` of all values of strings, which then are no longer in it."""
         frames = []
         for name, counts in self.values.items():
-            frame = pl.from_arrow(counts.table())
+            frame = pl.from_arrow(counts.unordered())
             assert isinstance(frame, pl.DataFrame)
             frames.append(
                 frame.select(pl.lit(name).alias("feature"), pl.col("value").cast(pl.Binary), "count")
@@ -246,10 +252,13 @@ def fit(analysis: Analysis, schema: DataSchema, config: TransformConfig) -> Tran
     return TransformGraph(tuple(features), schema.tasks, schema.labels, schema.timestamp)
 
 
-def _vocabulary(counts: Counts, config: TransformConfig) -> tuple[str, ...]:
-    frequent = counts.table().filter(pc.field("count") >= config.min_count)
-    values = [value for value in frequent["value"].to_pylist() if value]
-    return tuple(decode_value(value) for value in values[: config.top_k])
+def _vocabulary(counts: Counts, config: TransformConfig) -> Vocabulary:
+    table = counts.table().filter(pc.field("count") >= config.min_count)
+    values = table["value"].combine_chunks()
+    if not len(values):
+        return Vocabulary(())
+    values = values.cast(pa.large_binary())
+    return Vocabulary(values.filter(pc.not_equal(values, pa.scalar(b"", values.type)))[: config.top_k])
 
 
 def _numeric(analysis: Analysis, name: str, missing: float | None = None) -> Numeric:

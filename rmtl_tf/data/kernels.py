@@ -36,7 +36,7 @@ _ZIP_CRC = _crc_tables(0xEDB88320)[0]
 @compiled
 def _number(data, at, size):
     """The `size` bytes at `at`, the least significant first."""
-    number = 0
+    number = np.int64(0)
     for i in range(size):
         number |= np.int64(data[at + i]) << (8 * i)
     return number
@@ -68,7 +68,7 @@ def masked_crc(data, begin, end):
 
 @compiled
 def partition_numbers(data, bounds, partitions, numbers):
-    """Fills numbers [N] with the CRC-32 (`zlib.crc32`) of data[bounds[i]:bounds[i + 1]] modulo `partitions`."""
+    """Fills numbers [N] with `zlib.crc32(data[bounds[i]:bounds[i + 1]]) % partitions`."""
     for i in range(numbers.size):
         crc = 0xFFFFFFFF
         for at in range(bounds[i], bounds[i + 1]):
@@ -168,7 +168,7 @@ def _sizes(content, kind, null, key):
 
 @compiled
 def measure(first, past, kind, key, offsets, null, bounds, numbers, content, total):
-    """Of rows first to past: the bytes of a feature's values to `content`, those of its entry added to `total`.
+    """Of rows first to past: bytes of a feature's values to `content`, those of its entry added to `total`.
 
     Args: see `write`.
     """

@@ -23,7 +23,6 @@ from rmtl_tf.features.graph import (
     Rate,
     TimePart,
     TransformGraph,
-    encode_value,
 )
 from rmtl_tf.features.lookup import Lookup
 
@@ -36,7 +35,7 @@ class GraphApplier:
     def __init__(self, graph: TransformGraph) -> None:
         self._graph = graph
         self._lookups = {
-            feature.name: Lookup([encode_value(value) for value in feature.vocabulary])
+            feature.name: Lookup(feature.vocabulary.values)
             for feature in graph.features
             if isinstance(feature, Categorical)
         }

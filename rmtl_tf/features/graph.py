@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.features.vocabulary import Vocabulary
 from rmtl_tf.files import read_json, write_json
 from rmtl_tf.schema import Task
 
@@ -48,9 +49,13 @@ class Categorical:
     kind: ClassVar[str] = "categorical"
 
     name: str
-    vocabulary: tuple[str, ...]
+    vocabulary: Vocabulary
     is_id: bool = False
     max_values: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vocabulary, Vocabulary):
+            object.__setattr__(self, "vocabulary", Vocabulary(self.vocabulary))
 
     @property
     def size(self) -> int:
@@ -234,7 +239,9 @@ class TransformGraph:
         (directory / "vocabulary").mkdir(parents=True, exist_ok=True)
         for feature in self.features:
             if isinstance(feature, Categorical):
-                vocabulary_path(directory, feature.name).write_bytes(_encode_lines(feature))
+                vocabulary_path(directory, feature.name).write_bytes(
+                    feature.vocabulary.to_lines(feature.name)
+                )
         write_json(
             directory / GRAPH_FILE,
             {
@@ -276,29 +283,8 @@ def vocabulary_path(directory: str | Path, feature: str) -> Path:
     return Path(directory) / "vocabulary" / f"{quote(feature, safe='')}.txt"
 
 
-def encode_value(value: str) -> bytes:
-    """A vocabulary value as it stands in Examples, requests and the vocabulary file."""
-    return value.encode("utf-8", "surrogateescape")
-
-
-def decode_value(value: bytes) -> str:
-    """Inverse of `encode_value`."""
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _encode_lines(feature: Categorical) -> bytes:
-    for value in feature.vocabulary:
-        # TensorFlow's line reader ends a line at \n and drops every \r.
-        if not value or "\n" in value or "\r" in value:
-            raise UserError(
-                f"feature {feature.name!r}: expected values without line breaks, received {value!r}. "
-                "Clean the raw data."
-            )
-    return b"".join(encode_value(value) + b"\n" for value in feature.vocabulary)
-
-
 def _describe(feature: Encoded) -> dict[str, Any]:
-    values = {"kind": feature.kind, **asdict(feature)}
+    values = {"kind": feature.kind} | {part.name: getattr(feature, part.name) for part in fields(feature)}
     if isinstance(feature, Categorical):
         values["vocabulary"] = len(feature.vocabulary)
     return values
@@ -306,13 +292,12 @@ def _describe(feature: Encoded) -> dict[str, Any]:
 
 def _restore(values: Mapping[str, Any], directory: Path) -> Encoded:
     kinds: dict[str, type[Encoded]] = {kind.kind: kind for kind in (Categorical, Numeric, Rate, TimePart)}
-    fields = {key: value for key, value in values.items() if key != "kind"}
+    given = {key: value for key, value in values.items() if key != "kind"}
     if values["kind"] == Categorical.kind:
-        # Only \n ends a line: str.splitlines would also cut at characters such as U+2028.
-        lines = vocabulary_path(directory, values["name"]).read_bytes().split(b"\n")[:-1]
-        if len(lines) != values["vocabulary"]:
+        vocabulary = Vocabulary.from_lines(vocabulary_path(directory, values["name"]).read_bytes())
+        if len(vocabulary) != values["vocabulary"]:
             raise ValueError(
-                f"{values['vocabulary']} values of {values['name']!r} expected, {len(lines)} found"
+                f"{values['vocabulary']} values of {values['name']!r} expected, {len(vocabulary)} found"
             )
-        fields["vocabulary"] = tuple(decode_value(line) for line in lines)
-    return kinds[values["kind"]](**fields)
+        given["vocabulary"] = vocabulary
+    return kinds[values["kind"]](**given)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 
@@ -18,11 +16,11 @@ class Lookup:
     A dictionary of two million values takes half a gigabyte and holds Python's lock while it is asked.
 
     Args:
-        vocabulary: distinct values.
+        vocabulary: large_binary, distinct values.
     """
 
-    def __init__(self, vocabulary: Sequence[bytes]) -> None:
-        self._data, self._bounds = binary_buffers(pa.array(vocabulary, pa.large_binary()))
+    def __init__(self, vocabulary: pa.LargeBinaryArray) -> None:
+        self._data, self._bounds = binary_buffers(vocabulary)
         slots = 1 << (2 * len(vocabulary)).bit_length()  # at most half of them are taken
         self._table = np.full(slots, _EMPTY, np.int32)
         _fill(self._table, self._data, self._bounds)

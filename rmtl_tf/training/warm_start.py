@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -114,7 +114,7 @@ def _move_table(
     return known
 
 
-def _places(old: tuple[str, ...], new: tuple[str, ...]) -> np.ndarray:
+def _places(old: Sequence[str], new: Sequence[str]) -> np.ndarray:
     """The old id of each new value; the unknown id where there was none."""
     ids = {value: number for number, value in enumerate(old, FIRST_ID)}
     return np.array([ids.get(value, UNKNOWN_ID) for value in new], np.int64)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rmtl_tf.features.apply import GraphApplier
 from rmtl_tf.features.encoder import RawEncoder, parse_examples, signature
-from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph, encode_value
+from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph
+from rmtl_tf.features.vocabulary import encode_value
 from rmtl_tf.schema import Task
 
 VALUES = (

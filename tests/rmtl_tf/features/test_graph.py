@@ -17,10 +17,9 @@ from rmtl_tf.features.graph import (
     Rate,
     TimePart,
     TransformGraph,
-    decode_value,
-    encode_value,
     vocabulary_path,
 )
+from rmtl_tf.features.vocabulary import decode_value, encode_value
 from rmtl_tf.schema import Task
 
 
