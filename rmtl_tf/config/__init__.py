@@ -27,6 +27,7 @@ from rmtl_tf.config.data import (
     SessionConfig,
     SimulatorConfig,
     SpansConfig,
+    TableConfig,
     TransformConfig,
     ValidationConfig,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "SpansConfig",
     "Strict",
     "TD3BCConfig",
+    "TableConfig",
     "TrainingConfig",
     "TransformConfig",
     "Unit",

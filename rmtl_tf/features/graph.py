@@ -36,6 +36,9 @@ _VERSION = 1
 class Categorical:
     """A string as an id: the vocabulary's place + 2; 1 where it is missing (`""`) or unknown.
 
+    With `buckets`, no value is unknown: those the vocabulary does not hold share `buckets` ids behind its
+    own, by `rmtl_tf.features.fingerprint`.
+
     Attributes:
         vocabulary: known values, in the order of their ids. A value that is not UTF-8 holds its odd bytes as
             surrogates (`surrogateescape`).
@@ -43,6 +46,7 @@ class Categorical:
         max_values: M, how many values a record has at most. Above 1 the raw input is a list of strings, empty
             ones being none, and there are M ids: those of the first M values, or 1 where there is none,
             then 0.
+        buckets: ids that values outside the vocabulary share; 0: they are unknown.
     """
 
     kind: ClassVar[str] = "categorical"
@@ -51,9 +55,15 @@ class Categorical:
     vocabulary: tuple[str, ...]
     is_id: bool = False
     max_values: int = 1
+    buckets: int = 0
 
     @property
     def size(self) -> int:
+        return self.first_bucket + self.buckets
+
+    @property
+    def first_bucket(self) -> int:
+        """The id of bucket 0, the first one behind the vocabulary."""
         return FIRST_ID + len(self.vocabulary)
 
     @property
@@ -297,8 +307,16 @@ def _encode_lines(feature: Categorical) -> bytes:
     return b"".join(encode_value(value) + b"\n" for value in feature.vocabulary)
 
 
+def facts(feature: Encoded) -> dict[str, Any]:
+    """Everything that says how the feature is encoded, as plain data."""
+    values = asdict(feature)
+    if not values.get("buckets", True):
+        del values["buckets"]  # what does not hash is described, and digested, as before there was hashing
+    return values
+
+
 def _describe(feature: Encoded) -> dict[str, Any]:
-    values = {"kind": feature.kind, **asdict(feature)}
+    values = {"kind": feature.kind, **facts(feature)}
     if isinstance(feature, Categorical):
         values["vocabulary"] = len(feature.vocabulary)
     return values
