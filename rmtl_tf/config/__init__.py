@@ -37,6 +37,7 @@ from rmtl_tf.config.load import (
     parse_config,
 )
 from rmtl_tf.config.model import (
+    CompressionConfig,
     HistoryConfig,
     ModelConfig,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "PRESETS",
     "AgentConfig",
     "ArmConfig",
+    "CompressionConfig",
     "CriticConfig",
     "DDPGConfig",
     "DataConfig",

@@ -15,6 +15,9 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from rmtl_tf.errors import UserError
+from rmtl_tf.features.ids import FIRST_ID as FIRST_ID
+from rmtl_tf.features.ids import PADDING_ID as PADDING_ID
+from rmtl_tf.features.ids import UNKNOWN_ID as UNKNOWN_ID
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.files import read_json, write_json
 from rmtl_tf.schema import Task
@@ -22,9 +25,6 @@ from rmtl_tf.schema import Task
 RawType = Literal["string", "float", "int"]
 RawValue = str | float | int
 
-PADDING_ID = 0
-UNKNOWN_ID = 1  # unknown or missing
-FIRST_ID = 2
 CLIP = 10.0
 MISSING_TIMESTAMP = -1  # the second before 1970 stands for "no timestamp"
 

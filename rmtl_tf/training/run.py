@@ -157,6 +157,7 @@ def _write_items(logs: Path, trainer: Trainer, weights: Weights, graph: Transfor
     if not hasattr(backbone, "embedding"):  # a backbone of the user's own
         return
     assign(backbone.weights, weights)
-    vocabulary = next(f.vocabulary for f in graph.features if isinstance(f, Categorical) and f.name == item)
-    table = np.array(backbone.embedding.table)[backbone.embedding.field_rows(item)]
-    tensorboard.write_projector(logs, table[1:], ["(unknown)", *vocabulary])  # row 0 is padding
+    feature = next(f for f in graph.features if isinstance(f, Categorical) and f.name == item)
+    shown = ["(unknown)", *feature.vocabulary, *(f"(bucket {number})" for number in range(feature.buckets))]
+    vectors = backbone.embedding.vectors(item)
+    tensorboard.write_projector(logs, vectors[1:], shown)  # row 0 is padding
