@@ -70,6 +70,16 @@ class Critics:
             self._made[name] = self._make(name, arm, frozen)
         return self._made[name]
 
+    def forget(self, arm: ArmConfig) -> None:
+        """Lets the critic of an arm that is trained go, unless a later arm uses it."""
+        if not needs_critic(arm):
+            return
+        self._loaded.pop(arm.name, None)
+        arms = [later.name for later in self._trainer.training.arms]
+        later = set(arms[arms.index(arm.name) + 1 :])
+        if not later & set(self._users(self._name(arm))):
+            self._made.pop(self._name(arm), None)
+
     def _load(self, arm: ArmConfig) -> Critic:
         if not needs_critic(arm):
             raise UserError(
