@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -31,7 +32,9 @@ class Peak(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.phase, self.peaks, self.seconds = "start", {}, {}
+        self.phase = "start"
+        self.peaks: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
         self._process, self._running, self._since = psutil.Process(), True, time.perf_counter()
 
     def enter(self, phase: str) -> None:
@@ -78,36 +81,34 @@ def make_problem(rows: int, records: int, seed: int = 0):
     return Problem(spec, (Task("click"), Task("buy", "click")), table(seed), table(seed + 1))
 
 
-def main() -> None:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--records", type=int, default=16_384)
-    parser.add_argument("--arms", nargs="+", default=["control", "paper", "recommended"])
-    parser.add_argument("--folder", help="where checkpoints are written; default: a temporary folder")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-
+def train(
+    rows: int, width: int, records: int, arms: list[str], epochs: int = 2, folder: str | None = None
+) -> dict[str, Any]:
+    """Trains; bytes at the peak of each phase and seconds, beyond what the process held before."""
     from rmtl_tf.config import ModelConfig, TrainingConfig
     from rmtl_tf.features.graph import TransformGraph
+    from rmtl_tf.files import read_json
     from rmtl_tf.training import loop
     from rmtl_tf.training.run import run_training
 
-    problem = make_problem(arguments.rows, arguments.records)
+    problem = make_problem(rows, records)
     graph = TransformGraph((), problem.tasks, problem.names, "t")
     model = ModelConfig(
-        backbone="shared_bottom", embedding_dim=arguments.width, bottom=(64,), tower=(32,), id_dropout=0.1
+        backbone="shared_bottom", embedding_dim=width, bottom=(64,), tower=(32,), id_dropout=0.1
     )
-    critic = {"bottom": [64], "action": 16, "tower": [32], "max_epochs": 2}
-    once = {"max_epochs": 2}
+    once = {"max_epochs": epochs}
     training = TrainingConfig(
-        batch_size=2048, arms=arguments.arms, critic=critic, pretrain=once, finetune=once, log_steps=1000
+        batch_size=2048,
+        arms=arms,
+        critic={"bottom": [64], "action": 16, "tower": [32], "max_epochs": epochs},
+        pretrain=once,
+        finetune=once,
+        log_steps=1000,
     )
     peak = Peak()
     run = loop.Phase.run
 
-    def followed(phase: loop.Phase):
+    def followed(phase: loop.Phase) -> loop.Progress:
         peak.enter(phase.name)
         try:
             return run(phase)
@@ -117,14 +118,39 @@ def main() -> None:
     loop.Phase.run = followed  # type: ignore[method-assign]
     base = psutil.Process().memory_info().rss
     peak.start()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        run_training(problem, graph, None, model, training, 0, Path(folder))
+    with tempfile.TemporaryDirectory(dir=folder) as directory:
+        run_training(problem, graph, None, model, training, 0, Path(directory))
+        summary = read_json(Path(directory) / "run.json")
     peak.stop()
-    table = 4 * arguments.rows * arguments.width
-    print(f"{'phase':<44}{'peak GiB':>9}{'tables':>8}{'seconds':>9}   (a table is {table / GIB:.2f} GiB)")
-    for phase, largest in peak.peaks.items():
-        print(f"{phase:<44}{largest / GIB:>9.2f}{(largest - base) / table:>8.1f}{peak.seconds[phase]:>9.1f}")
-    print(f"peak {max(peak.peaks.values()) / GIB:.2f} GiB")
+    loop.Phase.run = run  # type: ignore[method-assign]
+    return {
+        "base": base,
+        "peaks": {phase: largest - base for phase, largest in peak.peaks.items()},
+        "seconds": peak.seconds,
+        "measured": max(peak.peaks.values()) - base,
+        "estimated": summary["memory"]["peak"],
+        "stages": {stage["name"]: stage["bytes"] for stage in summary["memory"]["stages"]},
+    }
+
+
+def main() -> None:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--records", type=int, default=16_384)
+    parser.add_argument("--arms", nargs="+", default=["control", "paper", "recommended"])
+    parser.add_argument("--folder", help="where checkpoints are written; default: a temporary folder")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    found = train(given.rows, given.width, given.records, given.arms, folder=given.folder)
+    size = 4 * given.rows * given.width
+    print(f"{'phase':<44}{'peak GiB':>9}{'tables':>8}{'seconds':>9}   (a table is {size / GIB:.2f} GiB)")
+    for phase, largest in found["peaks"].items():
+        print(f"{phase:<44}{largest / GIB:>9.2f}{largest / size:>8.1f}{found['seconds'][phase]:>9.1f}")
+    measured, estimated = found["measured"], found["estimated"]
+    print(f"training needs {measured / GIB:.2f} GiB at its peak beside {found['base'] / GIB:.2f} GiB of the")
+    print(f"process; estimated {estimated / GIB:.2f} GiB, {estimated / measured:.2f} times as much")
 
 
 if __name__ == "__main__":

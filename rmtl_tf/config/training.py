@@ -169,6 +169,9 @@ class TrainingConfig(Strict):
         200, ge=1, description="batches between checkpoints; every epoch ends with one"
     )
     log_steps: int = Field(10, ge=1, description="batches between TensorBoard points")
+    memory: Literal["stop", "warn"] = Field(
+        "stop", description="where the estimate says that training does not fit (docs/tables.md)"
+    )
 
     @field_validator("arms", mode="before")
     @classmethod

@@ -21,6 +21,8 @@ from rmtl_tf.training import tensorboard
 from rmtl_tf.training.arms import check_arms, train_arm
 from rmtl_tf.training.checkpoint import assign
 from rmtl_tf.training.critics import Critics, needs_critic
+from rmtl_tf.training.memory import estimate
+from rmtl_tf.training.memory_limit import check_memory
 from rmtl_tf.training.networks import build
 from rmtl_tf.training.phases import Trained, Trainer
 from rmtl_tf.training.problem import Frozen, Problem, Weights
@@ -57,8 +59,10 @@ def run_training(
     make_deterministic(seed)
     check_arms(training, problem.names)
     trainer = Trainer(problem, model, training, seed, directory / ".checkpoints", directory / "tensorboard")
-    critics = Critics(trainer, graph, directory)
+    needed = estimate(problem, model, training, warm=start is not None)
     summary = Summary(problem, model, training, seed)
+    summary.values["memory"] = check_memory(needed, problem.spec, stop=training.memory == "stop")
+    critics = Critics(trainer, graph, directory)
     frozen, progress = trainer.pretrain(start)
     summary.add_actor(PRETRAINED, None, progress)
     _write_weights(trainer, PRETRAINED, frozen.weights, directory)
