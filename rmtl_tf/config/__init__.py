@@ -27,6 +27,7 @@ from rmtl_tf.config.data import (
     SessionConfig,
     SimulatorConfig,
     SpansConfig,
+    TableConfig,
     TransformConfig,
     ValidationConfig,
 )
@@ -36,6 +37,7 @@ from rmtl_tf.config.load import (
     parse_config,
 )
 from rmtl_tf.config.model import (
+    CompressionConfig,
     HistoryConfig,
     ModelConfig,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "PRESETS",
     "AgentConfig",
     "ArmConfig",
+    "CompressionConfig",
     "CriticConfig",
     "DDPGConfig",
     "DataConfig",
@@ -85,6 +88,7 @@ __all__ = [
     "SpansConfig",
     "Strict",
     "TD3BCConfig",
+    "TableConfig",
     "TrainingConfig",
     "TransformConfig",
     "Unit",

@@ -179,6 +179,9 @@ class TrainingConfig(Strict):
         8, ge=1, le=10_000, description="batches the compiled step takes in one call; changes no number"
     )
     log_steps: int = Field(10, ge=1, description="batches between TensorBoard points")
+    memory: Literal["stop", "warn"] = Field(
+        "stop", description="where the estimate says that training does not fit (docs/tables.md)"
+    )
 
     @field_validator("arms", mode="before")
     @classmethod

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
-from rmtl_tf.training.checkpoint import assign, load_checkpoint, save_checkpoint
+from rmtl_tf.training.checkpoint import assign, copies, load_checkpoint, save_checkpoint, view
 from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.tensorboard import PhaseLogger
 
@@ -105,7 +105,7 @@ class Phase:
         self.logger, self.profile = logger, profile
         self.traced: set[keras.Model] = set()  # the first execution of a model is not timed
         self.progress = Progress(best=incumbent)
-        self.best = [np.array(variable) for variable in self.kept]
+        self.best = copies(self.kept)
 
     def run(self) -> Progress:
         """Trains, or goes on from the checkpoint; afterwards `kept` has its best values."""
@@ -119,6 +119,7 @@ class Phase:
                 bar.update()
                 bar.set_postfix({self.monitor: f"{self.progress.history[-1][self.monitor]:.4f}"})
         assign(self.kept, self.best)
+        self.best = []
         return self.progress
 
     def _epoch(self) -> None:
@@ -163,10 +164,15 @@ class Phase:
         progress = self.progress
         if progress.best is None or value > progress.best:
             progress.best, progress.best_epoch, progress.wait = value, progress.epoch, 0
-            self.best = [np.array(variable) for variable in self.kept]
+            self._keep(self.kept)
         else:
             progress.wait += 1
         progress.finished = progress.wait >= self.patience or progress.epoch >= self.max_epochs
+
+    def _keep(self, values: Sequence[Any]) -> None:
+        """Makes these the best weights, in their place: two copies of them may not fit."""
+        for best, value in zip(self.best, values, strict=True):
+            np.copyto(best, view(value))
 
     def save(self) -> None:
         groups = {"kept": self.kept, "state": self.state, "best": self.best}
@@ -179,7 +185,7 @@ class Phase:
         groups, meta = stored
         assign(self.kept, groups["kept"])
         assign(self.state, groups.get("state", []))
-        self.best = groups["best"]
+        self._keep(groups["best"])
         self.progress = Progress(**meta)
         log.info("%s: resumed at epoch %d, batch %d", self.name, self.progress.epoch + 1, self.progress.step)
 

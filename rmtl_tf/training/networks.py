@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,10 @@ from rmtl_tf.config import OptimizerConfig, PhaseConfig
 from rmtl_tf.features.spec import InputSpec, history_input
 from rmtl_tf.optimizers import build_optimizer
 from rmtl_tf.rl.critic_base import Critic
+from rmtl_tf.training.checkpoint import copies
 from rmtl_tf.training.problem import Weights
+
+_WORTH_COLLECTING = 32 << 20
 
 
 def build(layer: keras.layers.Layer, spec: InputSpec) -> None:
@@ -71,10 +75,21 @@ def copy_embeddings(actor: keras.layers.Layer, critic: Critic) -> None:
 
 def weights_of(layer: keras.layers.Layer) -> Weights:
     """A copy of a layer's weights."""
-    return [np.array(variable) for variable in layer.weights]
+    return copies(layer.weights)
 
 
 def seeds_of(layer: keras.layers.Layer) -> list[Any]:
     """Variables that are no weights: the states of seed generators."""
     weights = {id(variable) for variable in layer.weights}
     return [variable for variable in layer.variables if id(variable) not in weights]
+
+
+def release(table_bytes: int) -> None:
+    """Frees what earlier phases left: networks and traced functions refer to each other, so they live until
+    Python looks for such cycles, which it does by the number of objects and not by their size.
+
+    Args:
+        table_bytes: of one embedding table; below some size the search is not worth its tenth of a second.
+    """
+    if table_bytes >= _WORTH_COLLECTING:
+        gc.collect()

@@ -26,7 +26,15 @@ from rmtl_tf.rl.critic_learner import CriticLearner
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
 from rmtl_tf.training.loop import Phase, Progress
-from rmtl_tf.training.networks import build, compile_model, compute_in, copy_embeddings, seeds_of, weights_of
+from rmtl_tf.training.networks import (
+    build,
+    compile_model,
+    compute_in,
+    copy_embeddings,
+    release,
+    seeds_of,
+    weights_of,
+)
 from rmtl_tf.training.power import PowerChoice
 from rmtl_tf.training.predict import OmegaPredictor, Predictor
 from rmtl_tf.training.problem import Frozen, Problem, Weights
@@ -80,9 +88,17 @@ class Trainer:
 
     def backbone(self, phase: str) -> keras.layers.Layer:
         """A new backbone, built; its weights and dropout follow the phase's seed."""
+        release(self.table_bytes)
         layer = build_backbone(self.model, self.problem.spec, self.problem.tasks, self.seeds[phase])
         build(layer, self.problem.spec)
         return layer
+
+    @property
+    def table_bytes(self) -> int:
+        """Size of one embedding table of all inputs."""
+        spec = self.problem.spec
+        rows = sum(spec.layout(name).rows for name, _ in spec.categorical)
+        return 4 * rows * self.model.embedding_dim
 
     def pretrain(self, start: Weights | None = None) -> tuple[Frozen, Progress]:
         """Phase A: plain mean of the task losses, early stopping on validation mean AUC.
@@ -111,10 +127,8 @@ class Trainer:
         Early stopping on the mean squared error against the Monte-Carlo return of validation sessions,
         which the true value function minimises; a TD loss can be small for a wrong critic.
         """
-        actor = self.backbone("A")
-        assign(actor.weights, frozen.weights)
-        online, target = self.new_critics(frozen, config, actor)
-        copy_embeddings(actor, online)
+        online, target = self._start_critics(frozen, config)
+        release(self.table_bytes)
         learner = CriticLearner(
             online,
             target,
@@ -145,6 +159,14 @@ class Trainer:
         progress = phase.run()
         learner.following.release()
         return online, progress
+
+    def _start_critics(self, frozen: Frozen, config: CriticConfig) -> tuple[Critic, Critic]:
+        """Those of `new_critics`, the first with the frozen actor's embeddings; the actor is not kept."""
+        actor = self.backbone("A")
+        assign(actor.weights, frozen.weights)
+        online, target = self.new_critics(frozen, config, actor)
+        copy_embeddings(actor, online)
+        return online, target
 
     def new_critics(
         self, frozen: Frozen, config: CriticConfig, actor: keras.layers.Layer
