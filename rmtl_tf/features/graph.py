@@ -15,6 +15,9 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from rmtl_tf.errors import UserError
+from rmtl_tf.features.ids import FIRST_ID as FIRST_ID
+from rmtl_tf.features.ids import PADDING_ID as PADDING_ID
+from rmtl_tf.features.ids import UNKNOWN_ID as UNKNOWN_ID
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.features.vocabulary import Vocabulary
 from rmtl_tf.files import read_json, write_json
@@ -23,9 +26,6 @@ from rmtl_tf.schema import Task
 RawType = Literal["string", "float", "int"]
 RawValue = str | float | int
 
-PADDING_ID = 0
-UNKNOWN_ID = 1  # unknown or missing
-FIRST_ID = 2
 CLIP = 10.0
 MISSING_TIMESTAMP = -1  # the second before 1970 stands for "no timestamp"
 
@@ -37,6 +37,9 @@ _VERSION = 1
 class Categorical:
     """A string as an id: the vocabulary's place + 2; 1 where it is missing (`""`) or unknown.
 
+    With `buckets`, no value is unknown: those the vocabulary does not hold share `buckets` ids behind its
+    own, by `rmtl_tf.features.fingerprint`.
+
     Attributes:
         vocabulary: known values, in the order of their ids. A value that is not UTF-8 holds its odd bytes as
             surrogates (`surrogateescape`).
@@ -44,6 +47,7 @@ class Categorical:
         max_values: M, how many values a record has at most. Above 1 the raw input is a list of strings, empty
             ones being none, and there are M ids: those of the first M values, or 1 where there is none,
             then 0.
+        buckets: ids that values outside the vocabulary share; 0: they are unknown.
     """
 
     kind: ClassVar[str] = "categorical"
@@ -52,6 +56,7 @@ class Categorical:
     vocabulary: Vocabulary
     is_id: bool = False
     max_values: int = 1
+    buckets: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.vocabulary, Vocabulary):
@@ -59,6 +64,11 @@ class Categorical:
 
     @property
     def size(self) -> int:
+        return self.first_bucket + self.buckets
+
+    @property
+    def first_bucket(self) -> int:
+        """The id of bucket 0, the first one behind the vocabulary."""
         return FIRST_ID + len(self.vocabulary)
 
     @property
@@ -283,8 +293,23 @@ def vocabulary_path(directory: str | Path, feature: str) -> Path:
     return Path(directory) / "vocabulary" / f"{quote(feature, safe='')}.txt"
 
 
+def facts(feature: Encoded) -> dict[str, Any]:
+    """Everything that says how the feature is encoded, as plain data."""
+    values = _fields(feature)
+    if isinstance(feature, Categorical):
+        values["vocabulary"] = list(feature.vocabulary)
+    return values
+
+
+def _fields(feature: Encoded) -> dict[str, Any]:
+    values = {part.name: getattr(feature, part.name) for part in fields(feature)}
+    if not values.get("buckets", True):
+        del values["buckets"]  # what does not hash is described, and digested, as before there was hashing
+    return values
+
+
 def _describe(feature: Encoded) -> dict[str, Any]:
-    values = {"kind": feature.kind} | {part.name: getattr(feature, part.name) for part in fields(feature)}
+    values = {"kind": feature.kind, **_fields(feature)}
     if isinstance(feature, Categorical):
         values["vocabulary"] = len(feature.vocabulary)
     return values
