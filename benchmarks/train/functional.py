@@ -125,7 +125,9 @@ def set_weights(model: Any, weights: dict[str, np.ndarray]) -> None:
         own = [name for name in (f"{layer.name}.weight", f"{layer.name}.bias") if name in weights]
         if own:
             is_table = layer.name.startswith("embedding.")
-            layer.set_weights([weights[own[0]] if is_table else weights[own[0]].T, *map(weights.get, own[1:])])
+            layer.set_weights(
+                [weights[own[0]] if is_table else weights[own[0]].T, *map(weights.get, own[1:])]
+            )
             given |= set(own)
     if missing := set(weights) - given:
         raise ValueError(f"no layer takes {sorted(missing)}")

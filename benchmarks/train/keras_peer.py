@@ -1,4 +1,4 @@
-"""The worker that trains with plain Keras: a functional model, stock `Adam`, `compile` and `fit` on arrays."""
+"""The worker that trains with plain Keras: a functional model, stock `Adam`, and `fit` on arrays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class KerasModel:
         loss = keras.losses.BinaryCrossentropy(from_logits=setting.backbone not in PROBABILITIES)
         self.model.compile(
             optimizer=keras.optimizers.Adam(LEARNING_RATE),
-            loss={name: loss for name in self.y},
+            loss=dict.fromkeys(self.y, loss),
             jit_compile=False,
         )
 
@@ -51,7 +51,7 @@ class KerasModel:
         total = self.model.evaluate(x, y, batch_size=len(ids), verbose=0, return_dict=True)["loss"]
         return total / self.setting.tasks  # Keras adds the tasks' losses up
 
-    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
+    def set_weights(self, **weights: np.ndarray) -> None:
         set_weights(self.model, weights)
 
 

@@ -29,7 +29,7 @@ class Trainable(Protocol):
     def loss(self, ids: np.ndarray, labels: np.ndarray) -> float:
         """What is minimised, of ids [N, F] and labels [N, K], without dropout."""
 
-    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
+    def set_weights(self, **weights: np.ndarray) -> None:
         """Takes weights by the names of `benchmarks.train.weights`."""
 
 
@@ -46,39 +46,36 @@ def serve(framework: Framework) -> None:
     """Answers commands until stdin ends; an error is an answer too: `{"error": traceback}`."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not look like an answer
-    model: Any = None
+    worker = _Served(framework)
     for line in sys.stdin:
-        command = json.loads(line)
         try:
-            if command["do"] == "make":
-                model = None  # frees the one before first
-                model = framework.make(Setting.from_json(command["setting"]))
-                result: Any = None
-            elif command["do"] == "describe":
-                result = framework.describe()
-            else:
-                result = _answer(model, command)
+            answer = {"result": worker.answer(json.loads(line))}
         except Exception:
-            answers.write(json.dumps({"error": traceback.format_exc()}) + "\n")
-        else:
-            answers.write(json.dumps({"result": result}) + "\n")
+            answer = {"error": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _answer(model: Any, command: dict[str, Any]) -> Any:
-    if command["do"] == "steps":
-        return model.steps(command["count"])
-    if command["do"] == "free":
-        model.__dict__.clear()
-        return None
-    if command["do"] == "weights":
-        return np.savez(command["path"], **model.weights(command["spread"]))
-    with np.load(command["path"]) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    if command["do"] == "set_weights":
-        return model.set_weights(arrays)
-    if command["do"] == "logits":
-        return np.asarray(model.logits(arrays["ids"])).tolist()
-    if command["do"] == "loss":
-        return model.loss(arrays["ids"], arrays["labels"])
-    raise ValueError(f"unknown command {command['do']!r}")
+class _Served:
+    def __init__(self, framework: Framework) -> None:
+        self.framework, self.model = framework, None
+
+    def answer(self, command: dict[str, Any]) -> Any:
+        """Calls the method `do` of the framework, or else of the model, with `arguments` and the arrays of
+        the file `arrays`; arrays that come back go to the file `to`."""
+        arguments = command["arguments"]
+        if command["do"] in ("make", "free"):
+            self.model = None  # frees the memory of the one before first
+            if command["do"] == "make":
+                self.model = self.framework.make(Setting.from_json(arguments))
+            return None
+        owner = self.framework if hasattr(self.framework, command["do"]) else self.model
+        if command["arrays"]:
+            with np.load(command["arrays"]) as stored:
+                arguments = {**arguments, **{name: stored[name] for name in stored.files}}
+        result = getattr(owner, command["do"])(**arguments)
+        if isinstance(result, np.ndarray):
+            result = {"result": result}
+        if command["to"]:
+            return np.savez(command["to"], **result)
+        return result

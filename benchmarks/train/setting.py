@@ -28,6 +28,7 @@ class Setting:
         parents: of every task the number of its parent, -1 for none; K = len(parents).
         weighting: of `rmtl_tf.weighting`; the peers know `constant` alone.
         dtype: Keras' policy, `float32` or `mixed_bfloat16`; the peers know the first alone.
+        loop: of ours, `step` (the compiled step on batches that are there) or `fit` (with its input).
     """
 
     backbone: str
@@ -50,6 +51,7 @@ class Setting:
     parents: tuple[int, ...] = (-1, 0)
     weighting: str = "constant"
     dtype: str = "float32"
+    loop: str = "step"
     seed: int = 0
 
     @property

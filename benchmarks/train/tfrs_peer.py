@@ -71,7 +71,7 @@ class TFRSModel:
         total = self.model.compute_loss(columns(self.setting, ids, labels), training=False)
         return float(total) / self.setting.tasks
 
-    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
+    def set_weights(self, **weights: np.ndarray) -> None:
         set_weights(self.model.network, weights)
 
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -30,95 +29,103 @@ class Worker:
     """One framework's process; it holds one model at a time.
 
     Args:
-        name: in `MODULES`.
+        framework: in `MODULES`.
+        name: where two workers are of one framework; else the framework's.
 
     Raises:
         RuntimeError: by any method: the worker failed; with its traceback.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        python = str(TORCH_PYTHON) if name == "torch" else sys.executable
+    def __init__(self, framework: str, name: str = "") -> None:
+        self.name = name or framework
+        python = str(TORCH_PYTHON) if framework == "torch" else sys.executable
         self._process = subprocess.Popen(
-            [python, "-m", MODULES[name]],
+            [python, "-m", MODULES[framework]],
             cwd=ROOT,
-            env=environment(name),
+            env=environment(framework),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Ends the process."""
         self._process.kill()
         self._process.communicate()
 
     def make(self, setting: Setting) -> None:
         """Makes a model, in place of the one before."""
-        self._ask("make", setting=setting.to_json())
-
-    def steps(self, count: int = 1) -> float:
-        """Seconds of `count` training steps."""
-        return self._ask("steps", count=count)
+        self.ask("make", **setting.to_json())
 
     def free(self) -> None:
         """Lets go of the model and its memory."""
-        self._ask("free")
+        self.ask("free")
+
+    def steps(self, count: int = 1) -> float:
+        """Seconds of `count` training steps."""
+        return self.ask("steps", count=count)
 
     def describe(self) -> dict[str, Any]:
-        return self._ask("describe")
+        return self.ask("describe")
 
     def logits(self, ids: np.ndarray) -> np.ndarray:
-        return np.array(self._send("logits", {"ids": ids}), np.float32)
+        return self.ask_arrays("logits", {"ids": ids})["result"]
 
     def loss(self, ids: np.ndarray, labels: np.ndarray) -> float:
-        return self._send("loss", {"ids": ids, "labels": labels})
+        return self.ask("loss", {"ids": ids, "labels": labels})
 
     def weights(self, spread: float) -> dict[str, np.ndarray]:
         """Of ours: draws new weights with this standard deviation and returns them by name."""
+        return self.ask_arrays("weights", {}, spread=spread)
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self.ask("set_weights", weights)
+
+    def ask_arrays(self, what: str, arrays: Mapping[str, np.ndarray], **arguments: Any) -> dict[str, Any]:
+        """As `ask`, of a method that returns arrays."""
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-            self._ask("weights", path=file.name, spread=spread)
+            self.ask(what, arrays, file.name, **arguments)
             with np.load(file.name) as stored:
                 return {name: stored[name] for name in stored.files}
 
-    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        self._send("set_weights", weights)
-
-    def _send(self, what: str, arrays: Mapping[str, np.ndarray]) -> Any:
+    def ask(
+        self,
+        what: str,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        to: str | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Calls a method of the worker's framework or model, and waits for its answer."""
+        command = {"do": what, "arguments": arguments, "arrays": None, "to": to}
+        if not arrays:
+            return self._answer(command)
         with tempfile.NamedTemporaryFile(suffix=".npz") as file:
             np.savez(file, **arrays)
             file.flush()
-            return self._ask(what, path=file.name)
+            return self._answer({**command, "arrays": file.name})
 
-    def _ask(self, what: str, **arguments: Any) -> Any:
-        pipes = self._process.stdin, self._process.stdout
-        assert pipes[0] is not None
-        assert pipes[1] is not None
+    def _answer(self, command: dict[str, Any]) -> Any:
+        to, back = self._process.stdin, self._process.stdout
+        assert to is not None
+        assert back is not None
         try:
-            pipes[0].write(json.dumps({"do": what, **arguments}) + "\n")
-            pipes[0].flush()
-            line = pipes[1].readline()
+            to.write(json.dumps(command) + "\n")
+            to.flush()
+            line = back.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            raise RuntimeError(f"worker {self.name}: ended at {what!r}; its output is above")
+            raise RuntimeError(f"worker {self.name}: ended at {command['do']!r}; its output is above")
         answer = json.loads(line)
         if "error" in answer:
-            raise RuntimeError(f"worker {self.name}, {what!r}:\n{answer['error']}")
+            raise RuntimeError(f"worker {self.name}, {command['do']!r}:\n{answer['error']}")
         return answer["result"]
 
 
-def environment(name: str) -> dict[str, str]:
+def environment(framework: str) -> dict[str, str]:
     """A worker's environment: ours, and what its framework asks for."""
     own = {"tfrs": {"TF_USE_LEGACY_KERAS": "1"}}
-    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **own.get(name, {})}
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **own.get(framework, {})}
 
 
 def in_turns(workers: Sequence[Worker], rounds: int, count: int = 1, warm: int = 2) -> dict[str, np.ndarray]:

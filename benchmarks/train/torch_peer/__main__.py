@@ -46,7 +46,7 @@ class TorchModel:
         with torch.no_grad():
             return self.model(torch.from_numpy(ids)).numpy()
 
-    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
+    def set_weights(self, **weights: np.ndarray) -> None:
         self.model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
 
 

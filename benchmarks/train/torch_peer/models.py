@@ -6,6 +6,8 @@ its settings stand there.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -69,7 +71,7 @@ class CrossStitch(Model):
     def __init__(self, s: Setting) -> None:
         super().__init__(s)
         widths = [s.state, *s.bottom, *s.tower]
-        layers = zip(widths[:-1], widths[1:], strict=True)
+        layers = list(pairwise(widths))
         self.hidden = nn.ModuleList(
             mlp(inputs, (width,), s.dropout) for inputs, width in layers for _ in range(s.tasks)
         )
@@ -260,7 +262,9 @@ class PEPNet(Model):
 
     def forward(self, ids: Tensor) -> Tensor:
         state = self.embedding(ids)
-        personal, domain = state.split([self.IDS * self.s.width, (self.s.fields - self.IDS) * self.s.width], 1)
+        personal, domain = state.split(
+            [self.IDS * self.s.width, (self.s.fields - self.IDS) * self.s.width], 1
+        )
         scaled = self.epnet(torch.cat([domain, state.detach()], dim=1)) * state
         prior = torch.cat([personal, scaled.detach()], dim=1)
         return torch.cat([tower(scaled, prior) for tower in self.towers], dim=1)
@@ -301,7 +305,9 @@ class MetaHeac(Model):
         record = state.view(len(ids), self.s.fields, self.s.width).mean(1)
         task = self.task_embedding.weight.unsqueeze(1).expand(-1, len(ids), -1)
         condition = torch.cat([record.expand(tasks, -1, -1), task], dim=2).flatten(0, 1)  # [K * N, 2 D]
-        experts, critics = (gate(net(condition)) for gate, net in zip(self.gates, self.gate_hidden, strict=True))
+        experts, critics = (
+            gate(net(condition)) for gate, net in zip(self.gates, self.gate_hidden, strict=True)
+        )
         outputs = self.mixture(state)
         mixed = torch.einsum("kne,new->knw", experts.unflatten(0, (tasks, -1)), outputs).flatten(0, 1)
         heads = self.critics([mixed] * self.s.critic_heads)
@@ -331,5 +337,3 @@ MODELS: dict[str, type[Model]] = {
     "stem": STEM,
     "metaheac": MetaHeac,
 }
-
-
