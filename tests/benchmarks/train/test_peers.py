@@ -1,4 +1,4 @@
-"""Peers compute what ours computes, in processes of their own. PyTorch's are checked by the benchmark itself."""
+"""Peers compute what ours computes, in processes of their own; PyTorch's are checked by `make bench`."""
 
 from __future__ import annotations
 
