@@ -25,10 +25,12 @@ _TOP = 10
 _DECILES = np.linspace(0, 1, 11)
 
 
-def write_feature_stats(statistics: Statistics, split: str, path: Path) -> None:
-    """Writes the statistics of one split; equal statistics give equal bytes."""
+def write_feature_stats(statistics: Statistics, split: str, path: Path, name: str | None = None) -> None:
+    """Writes the statistics of one split, called `name` or as it is; equal statistics give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(feature_stats(statistics, split).SerializeToString(deterministic=True))
+    proto = feature_stats(statistics, split)
+    proto.datasets[0].name = name or split
+    path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def feature_stats(statistics: Statistics, split: str) -> Any:

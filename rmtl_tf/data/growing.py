@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rmtl_tf.data.statistics import Tables
 
 PLACE = "{SPAN}"
+SPANS = "spans"  # in statistics.json: the names of the spans, oldest first
 _NAME = r"[A-Za-z0-9_-]+"
 
 
@@ -93,6 +94,7 @@ def join_spans(
     Raises:
         UserError: a split has no records, or a task in it one class.
     """
+    from rmtl_tf.data.feature_stats import write_feature_stats
     from rmtl_tf.data.ingest import of_records, write_statistics
     from rmtl_tf.data.splits import SPLITS, check_splits
     from rmtl_tf.data.statistics import Statistics, load_tables, merge
@@ -108,9 +110,26 @@ def join_spans(
         **_join_reports({span: path for span, (_, path) in parts.items()}),
         **of_records(joined, begins),
     }
-    write_statistics(report, joined, statistics)
+    write_statistics({**report, SPANS: list(parts)}, joined, statistics)
+    for span in list(parts)[-2:]:
+        of_span = Statistics(merge([load_tables(parts[span][1])]), schema, feedback)
+        write_feature_stats(of_span, "train", span_statistics(statistics, span), name=span)
     _join_quarantines({span: path for span, (_, path) in parts.items()}, statistics)
     return report
+
+
+def span_statistics(statistics: Path, span: str) -> Path:
+    """FeatureStats.pb of one span; the two newest have it, from which drift is seen."""
+    return statistics / f"Span-{span}" / "FeatureStats.pb"
+
+
+def newest_spans(statistics: Path) -> list[str]:
+    """The newest span but one and the newest; nothing where the logs have no spans."""
+    from rmtl_tf.data.ingest import STATISTICS_FILE
+    from rmtl_tf.files import read_json
+
+    report = statistics / STATISTICS_FILE
+    return read_json(report).get(SPANS, [])[-2:] if report.is_file() else []
 
 
 def _link_shards(sources: Sequence[Path], examples: Path, split: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from components.example_gen import example_gen
 from components.runner import run
 from components.span_example_gen import span_steps
 from rmtl_tf.config import DataConfig, SpansConfig
+from rmtl_tf.data.feedback import feedback_columns
 from rmtl_tf.data.growing import find_spans, split_of_spans
 from rmtl_tf.data.records import read_record_batches
+from rmtl_tf.data.validation.examples import validate_examples
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import read_json
+from rmtl_tf.schema import read_schema
 
 SCHEMA = """
 feature { name: "session" type: BYTES annotation { tag: "session" } }
@@ -133,6 +137,28 @@ def test_statistics_and_quarantine_name_the_span_of_a_file(grown):
     with (outputs["statistics"] / "quarantine.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["file"], row["reason"]) for row in rows] == [("2/logs.csv", "not a timestamp")]
+
+
+def test_drift_of_the_newest_span_from_the_one_before_it_is_a_warning_that_names_both(grown, tmp_path):
+    _, _, _, outputs = grown
+    text = SCHEMA.replace(
+        'name: "price"', 'name: "price" drift_comparator { jensen_shannon_divergence { threshold: 0.1 } }'
+    ).replace('name: "item"', 'name: "item" drift_comparator { infinity_norm { threshold: 0.001 } }')
+    (tmp_path / "schema.pbtxt").write_text(text)
+    schema = read_schema(tmp_path / "schema.pbtxt")
+    feedback = feedback_columns(DataConfig().feedback, schema)
+    found = validate_examples(outputs["examples"], outputs["statistics"], schema, feedback, {})
+    drift = [anomaly for anomaly in found.anomalies if anomaly.rule == "drift"]
+    # Prices are the same every day; an item moves on by one a day, and seven items do not divide 36 records.
+    assert [(anomaly.feature, anomaly.severity, anomaly.split) for anomaly in drift] == [
+        ("item", "WARNING", "test")
+    ]
+    assert "span 3 against span 4: infinity_norm" in drift[0].sentence
+    counts = [Counter((s + t + number) % 7 for s in range(12) for t in range(3)) for number in (3, 4)]
+    largest = max(abs(counts[0][item] - counts[1][item]) / 36 for item in range(7))
+    assert float(drift[0].value) == pytest.approx(largest, abs=1e-4)
+    price = next(c for c in found.comparisons if c.feature == "price" and c.kind == "drift")
+    assert (price.before, price.after, price.distance) == ("span 3", "span 4", 0)
 
 
 @pytest.mark.parametrize(

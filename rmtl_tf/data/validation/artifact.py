@@ -40,7 +40,7 @@ def write_validation(validation: Validation, directory: Path) -> None:
     )
     for split in validation.examples:
         anomalies = [anomaly for anomaly in validation.anomalies if anomaly.split == split]
-        comparisons = [comparison for comparison in validation.comparisons if comparison.after == split]
+        comparisons = [comparison for comparison in validation.comparisons if comparison.split == split]
         path = split_dir(directory, split) / SCHEMA_DIFF_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(anomalies_proto(anomalies, comparisons).SerializeToString(deterministic=True))

@@ -19,6 +19,7 @@ class Comparison:
 
     Attributes:
         before, after: names of the two data sets.
+        split: the split that `after` is, or is a part of.
         distance: None where one side has no records or no such feature, or counts it in another way.
         value: where the shares differ most; share_before, share_after: its shares.
     """
@@ -28,6 +29,7 @@ class Comparison:
     measure: str
     before: str
     after: str
+    split: str
     threshold: float
     distance: float | None = None
     value: str = ""
@@ -56,6 +58,7 @@ def compare(
     schema: DataSchema,
     kind: Kind = "drift",
     names: tuple[str, str] | None = None,
+    split: str | None = None,
 ) -> list[Comparison]:
     """Compares every feature that has a comparator of this kind in the schema.
 
@@ -64,12 +67,14 @@ def compare(
             split and other data (skew).
         kind: whether `drift_comparator` or `skew_comparator` has the thresholds.
         names: what the two are called; default: as the statistics say.
+        split: the split that `after` is a part of; default: it is one.
 
     Returns:
         A comparison for each feature and measure, in schema order.
     """
     first, second = distributions(before), distributions(after)
     called = names or (before.name, after.name)
+    within = split or called[1]
     found = []
     for feature in schema.features:
         comparator = feature.drift if kind == "drift" else feature.skew
@@ -78,7 +83,7 @@ def compare(
         thresholds = {INFINITY_NORM: comparator.infinity_norm, JENSEN_SHANNON: comparator.jensen_shannon}
         for measure, threshold in thresholds.items():
             if threshold is not None:
-                blank = Comparison(feature.name, kind, measure, called[0], called[1], threshold)
+                blank = Comparison(feature.name, kind, measure, called[0], called[1], within, threshold)
                 found.append(_measure(blank, first.get(feature.name), second.get(feature.name)))
     return found
 

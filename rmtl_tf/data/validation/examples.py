@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rmtl_tf.data.feature_stats import FEATURE_STATS_FILE
+from rmtl_tf.data.growing import newest_spans, span_statistics
 from rmtl_tf.data.session_reader import SESSION_ID
 from rmtl_tf.data.splits import SPLITS, split_dir
 from rmtl_tf.data.validation.anomaly import Anomaly, Findings
@@ -54,7 +55,8 @@ def validate_examples(
     """Looks at every Example of every split, at each split's statistics, at skew, and at drift.
 
     Args:
-        examples, statistics: what ExampleGen wrote.
+        examples, statistics: what ExampleGen wrote; of logs that grow, the newest span is compared with the
+            one before it.
         feedback: names of the feedback columns.
         severity: rule -> ERROR, WARNING or IGNORE, in the place of the rule's own.
         earlier: statistics of an earlier ExampleGen to compare the train split with.
@@ -88,7 +90,12 @@ def validate_examples(
     ]
     if earlier is not None:
         before = read_dataset(split_dir(earlier, "train") / FEATURE_STATS_FILE)
-        comparisons += compare(before, datasets["train"], schema, "drift", ("earlier train", "train"))
+        names = ("earlier train", "train")
+        comparisons += compare(before, datasets["train"], schema, "drift", names, "train")
+    if spans := newest_spans(statistics):
+        before, after = (read_dataset(span_statistics(statistics, span)) for span in spans)
+        names = (f"span {spans[0]}", f"span {spans[1]}")
+        comparisons += compare(before, after, schema, "drift", names, SPLITS[-1])
     check_comparisons(comparisons, findings)
     return Validation(counts, findings.anomalies(), comparisons)
 

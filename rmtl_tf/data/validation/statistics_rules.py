@@ -39,7 +39,7 @@ def check_comparisons(comparisons: Sequence[Comparison], findings: Findings) -> 
 
 def _anomaly(comparison: Comparison) -> Anomaly:
     anomaly = Anomaly(
-        comparison.kind, "WARNING", comparison.feature, comparison.after, detail=comparison.sentence
+        comparison.kind, "WARNING", comparison.feature, comparison.split, detail=comparison.sentence
     )
     if comparison.distance is None:
         return replace(anomaly, type="COMPARATOR_TREATMENT_DATA_MISSING")

@@ -21,10 +21,20 @@ FOUND = Validation(
         Anomaly("skew", "WARNING", "item", "test", value="0.4", detail="far", type="COMPARATOR_L_INFTY_HIGH"),
     ],
     [
-        Comparison("item", "skew", "infinity_norm", "train", "test", 0.2, 0.4, "a", 0.1, 0.5),
-        Comparison("item", "skew", "jensen_shannon", "train", "test", 0.2, 0.1, "a", 0.1, 0.5),
+        Comparison("item", "skew", "infinity_norm", "train", "test", "test", 0.2, 0.4, "a", 0.1, 0.5),
+        Comparison("item", "skew", "jensen_shannon", "train", "test", "test", 0.2, 0.1, "a", 0.1, 0.5),
         Comparison(
-            "price", "drift", "jensen_shannon", "earlier train", "train", 0.2, 0.1, "0 to 1", 0.1, 0.2
+            "price",
+            "drift",
+            "jensen_shannon",
+            "earlier train",
+            "train",
+            "train",
+            0.2,
+            0.1,
+            "0 to 1",
+            0.1,
+            0.2,
         ),
     ],
 )
