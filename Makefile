@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-flink bench-data lint lock clean
+.PHONY: help install run test test-flink test-java bench-data lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -27,6 +27,9 @@ test: $(STAMP)  ## the whole test suite, on two processes
 
 test-flink: $(STAMP)  ## ExampleGen and Transform on Apache Flink (Java 17, Maven): the same bytes
 	$(BIN)/python -m pytest tests_flink
+
+test-java: $(STAMP)  ## the SavedModel in TensorFlow Java (Java 17, Maven): the same numbers
+	$(BIN)/python -m pytest tests_java
 
 bench-data: $(STAMP)  ## speed and memory of ExampleGen, Transform and reading, beside plain polars
 	$(BIN)/python -m benchmarks.data

@@ -87,7 +87,7 @@ def export_saved_model(
     named = tf.function(lambda **features: model.predict(features)).get_concrete_function(**raw)
     examples = tf.TensorSpec([None], tf.string, "examples")
     serialized = tf.function(model.predict_examples).get_concrete_function(examples)
-    # A session (TF Serving, Java, Go) restores what is tracked. Of a `keras.Variable` that is a copy, while the
+    # A session (TF Serving, Java) restores what is tracked. Of a `keras.Variable` that is a copy, while the
     # functions read the variable inside: they would find it empty.
     model.weights = [variable.value for variable in backbone.weights]
     tf.saved_model.save(
