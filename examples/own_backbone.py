@@ -7,9 +7,9 @@ is
     python pipeline.py run --config configs/simulator.yaml \\
         --set model.backbone=examples.own_backbone:TwoPart root=runs/own_backbone
 
-`model.backbone` takes `package.module:Class` beside the names that come with the package; the module has to be on
-Python's path. Sessions, critics, weightings, the report, export and serving come with it, and a change of this
-file trains anew.
+`model.backbone` takes `package.module:Class` beside the names that come with the package; the module has to
+be on Python's path. Sessions, critics, weightings, the report, export and serving come with it, and a change
+of this file trains anew.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m examples.tfrs_multitask [--events 60000] [--seed 0]
 
-The ranker is what a team with TFRS has: a `tfrs.models.Model` of Keras 2 on raw columns, two `tfrs.tasks.Ranking`.
-Three lines of it are about weights; they end with `# weights`.
+The ranker is what a team with TFRS has: a `tfrs.models.Model` of Keras 2 on raw columns, two
+`tfrs.tasks.Ranking`. Three lines are about weights; they end with `# weights`.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class Registry(Mapping[str, Any]):
             found = None
         if found is None or found.origin is None:
             raise UserError(
-                f"{self._field}: expected package.module:Class of a module on Python's path, received {name}. "
-                "Put its folder on PYTHONPATH, or name one of: " + ", ".join(self._entries)
+                f"{self._field}: expected package.module:Class of a module on Python's path, received "
+                f"{name}. Put its folder on PYTHONPATH, or name one of: " + ", ".join(self._entries)
             )
         return Path(found.origin)
 

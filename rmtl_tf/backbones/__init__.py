@@ -1,5 +1,5 @@
-"""Multi-task models, one a file. A new one is a `Backbone` in its own file and a line in `BACKBONES`; one that
-stays outside is named `package.module:Class`."""
+"""Multi-task models, one a file. A new one is a `Backbone` in its own file and a line in `BACKBONES`; one
+that stays outside is named `package.module:Class`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def build_backbone(config: ModelConfig, spec: InputSpec, tasks: Sequence[Task], 
     kind = BACKBONES[config.backbone]
     if not (isinstance(kind, type) and issubclass(kind, Backbone)):
         raise UserError(
-            f"model.backbone: expected a subclass of rmtl_tf.backbones.base.Backbone, received {config.backbone}."
+            "model.backbone: expected a subclass of rmtl_tf.backbones.base.Backbone, received "
+            f"{config.backbone}."
         )
     settings = {name: getattr(config, name) for name in kind.SETTINGS if name in ModelConfig.model_fields}
     name = config.backbone.rpartition(":")[2]  # of an own backbone the class: no colon in names of variables

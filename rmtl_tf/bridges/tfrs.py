@@ -4,8 +4,8 @@
     model.session_weights = learn_weights(model, train, validation, schema)     # before fine-tuning
     ... task(labels, predictions, sample_weight=self.session_weights(inputs)[name])     # in compute_loss
 
-TFRS needs Keras 2 and this package Keras 3. With `TF_USE_LEGACY_KERAS=1` both live in one process: `tf.keras` is
-Keras 2, `import keras` stays Keras 3, and what they exchange are plain tensors.
+TFRS needs Keras 2 and this package Keras 3. With `TF_USE_LEGACY_KERAS=1` both live in one process: `tf.keras`
+is Keras 2, `import keras` stays Keras 3, and what they exchange are plain tensors.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ try:
     import tensorflow_recommenders as tfrs
 except ImportError as error:
     raise UserError(
-        f"rmtl_tf.bridges.tfrs: TFRS models are of Keras 2: install tensorflow-recommenders and tf-keras, and set "
-        f"TF_USE_LEGACY_KERAS=1 before TensorFlow is imported ({error})."
+        "rmtl_tf.bridges.tfrs: TFRS models are of Keras 2: install tensorflow-recommenders and tf-keras, and "
+        f"set TF_USE_LEGACY_KERAS=1 before TensorFlow is imported ({error})."
     ) from None
 
 _BATCH = 4096
@@ -64,11 +64,11 @@ class SessionWeights:
         self.omega: dict[str, np.ndarray] = {}
 
     def __call__(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The weights {task: [N] float32} of a batch of records, under the actor as it is now, without dropout.
+        """The weights {task: [N] float32} of a batch, under the actor as it is now, without dropout.
 
         Args:
-            inputs: what the model's `compute_loss` gets: the schema's inputs and labels, {column: [N] or
-                [N, 1]}; others are ignored.
+            inputs: what the model's `compute_loss` gets: what it reads, and the schema's inputs and labels
+                (its timestamp where parts of the time are inputs), {column: [N] or [N, 1]}.
         """
         graph = self._encoder.graph
         raw = {name: _cast(inputs[name], DTYPES[kind]) for name, kind in graph.raw.items()}
@@ -104,7 +104,7 @@ def learn_weights(
     transform: TransformConfig | None = None,
     seed: int = 0,
 ) -> SessionWeights:
-    """Reads a trained TFRS model as the frozen actor, learns a critic of it (phase B) and makes weights of both.
+    """Reads a trained TFRS model as the frozen actor and learns a critic of it (phase B): weights of both.
 
     Args:
         model: `call({column: [N]})` -> logits, as {task: [N] or [N, 1]} or as [N, K] in the schema's order.
@@ -119,8 +119,8 @@ def learn_weights(
         seed: of the critic.
 
     Raises:
-        UserError: the model is none of TFRS, answers otherwise, the columns are not those of the schema, there
-            is no such arm, or its weighting needs more than a record tells.
+        UserError: the model is none of TFRS, answers otherwise, the columns are not those of the schema,
+            there is no such arm, or its weighting needs more than a record tells.
     """
     if not isinstance(model, tfrs.models.Model):
         raise UserError(f"model: expected a tfrs.models.Model, received {type(model).__name__}.")
@@ -186,8 +186,8 @@ class _Actor:
         if not tf.is_tensor(answer) or answer.shape.rank != 2 or answer.shape[1] != len(self._names):
             found = sorted(answer) if isinstance(answer, Mapping) else getattr(answer, "shape", type(answer))
             raise UserError(
-                f"model: expected `call` to answer one value for each of the tasks {self._names} a record, as "
-                f"a dict or as [N, {len(self._names)}]; received {found}."
+                f"model: expected `call` to answer one value a record for each of the tasks {self._names}, "
+                f"as a dict or as [N, {len(self._names)}]; received {found}."
             )
         answer = tf.cast(answer, tf.float32)
         if not self._probabilities:
