@@ -8,7 +8,7 @@ TORCH_STAMP := $(TORCH_VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-flink bench bench-data lint lock clean
+.PHONY: help install run test test-flink test-java bench bench-data lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -29,6 +29,9 @@ test: $(STAMP)  ## the whole test suite, on two processes
 
 test-flink: $(STAMP)  ## ExampleGen and Transform on Apache Flink (Java 17, Maven): the same bytes
 	$(BIN)/python -m pytest tests_flink
+
+test-java: $(STAMP)  ## the SavedModel in TensorFlow Java (Java 17, Maven): the same numbers
+	$(BIN)/python -m pytest tests_java
 
 bench: $(STAMP) $(TORCH_STAMP)  ## speed of training beside PyTorch, Keras and TFRS; writes docs/performance.md
 	$(BIN)/python -m benchmarks.train

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from components.base import EXAMPLES, MODEL, MODEL_RUN, TRANSFORM_GRAPH, Component
 from rmtl_tf import serving_versions
+from rmtl_tf.backbones import BACKBONES
 from rmtl_tf.config import FeedbackConfig, ModelConfig, ServingConfig, Strict, TrainingConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file, digest_json, digest_tree, read_json, write_json
@@ -48,6 +49,8 @@ class Trainer(Component):
     @staticmethod
     def external(inputs: Mapping[str, Path], parameters: TrainerParameters) -> dict[str, str]:
         digests = {"schema": digest_file(Path(parameters.data_schema)), **_saved_critics(parameters)}
+        if (own := BACKBONES.own_file(parameters.model.backbone)) is not None:
+            digests["backbone"] = digest_file(own)
         if (earlier := _earlier_model(inputs, parameters)) is not None:
             digests["warm start"] = digest_json(digest_tree(earlier / "model"))
         return digests

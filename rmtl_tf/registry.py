@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rmtl_tf.errors import UserError, nearest
@@ -22,10 +24,11 @@ class Registry(Mapping[str, Any]):
     Args:
         field: the configuration field that holds a name, for errors.
         entries: one line a part.
+        own: a user's own part may be named, as `package.module:object`; it is no entry.
     """
 
-    def __init__(self, field: str, entries: Mapping[str, str]) -> None:
-        self._field, self._entries = field, dict(entries)
+    def __init__(self, field: str, entries: Mapping[str, str], own: bool = False) -> None:
+        self._field, self._entries, self._own = field, dict(entries), own
 
     def __getitem__(self, name: str) -> Any:
         """Imports and returns the object.
@@ -33,18 +36,43 @@ class Registry(Mapping[str, Any]):
         Raises:
             UserError: no part has this name; the nearest is named.
         """
-        module, _, attribute = self._entries[self.check(name)].partition(":")
-        return getattr(import_module(module), attribute)
+        module, _, attribute = self._entries.get(self.check(name), name).partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except AttributeError:
+            raise UserError(
+                f"{self._field}: expected {attribute} in {module}, which has none. Mend the name."
+            ) from None
 
     def check(self, name: str) -> str:
-        """`name`, if it is known; imports nothing.
+        """`name`, if it is known; imports nothing, but of an own part the packages around its module.
 
         Raises:
-            UserError: no part has this name; the nearest is named.
+            UserError: no part has this name, the nearest is named; or an own part's module is not found.
         """
-        if name not in self._entries:
+        if name not in self._entries and self.own_file(name) is None:
             raise UserError(f'{self._field}: no "{name}"; {nearest(name, list(self._entries))}')
         return name
+
+    def own_file(self, name: str) -> Path | None:
+        """The file of a user's own part; None where `name` is not of the form `package.module:object`.
+
+        Raises:
+            UserError: its module is not found.
+        """
+        module, colon, attribute = name.partition(":")
+        if not self._own or not (module and colon and attribute):
+            return None
+        try:
+            found = find_spec(module)
+        except (ImportError, ValueError):
+            found = None
+        if found is None or found.origin is None:
+            raise UserError(
+                f"{self._field}: expected package.module:Class of a module on Python's path, received "
+                f"{name}. Put its folder on PYTHONPATH, or name one of: " + ", ".join(self._entries)
+            )
+        return Path(found.origin)
 
     def attribute(self, name: str) -> Any:
         """For a package's `__getattr__`: the object called `name` in Python.

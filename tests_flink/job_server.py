@@ -9,13 +9,11 @@ That jar is what `flink_job_server_jar` takes:
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 import zipfile
-from hashlib import sha256
 from pathlib import Path
+
+from tests_java import maven
 
 POM = Path(__file__).with_name("pom.xml")
 JAR = "job-server.jar"
@@ -24,26 +22,12 @@ _LINE = 70  # bytes of a manifest line; what is longer goes on after a blank
 
 
 def fetch() -> Path:
-    """The jar, fetched if it is not in the cache (`$RMTL_CACHE`, else ~/.cache/rmtl-tf).
+    """The jar, fetched if it is not in the cache.
 
     Raises:
         RuntimeError: Java or Maven is not installed, or Maven failed.
     """
-    for program, package in (("java", "a Java 17 runtime"), ("mvn", "Maven")):
-        if shutil.which(program) is None:
-            raise RuntimeError(f"{program} is not installed: the Flink tests need {package}.")
-    cache = Path(os.environ.get("RMTL_CACHE") or Path.home() / ".cache" / "rmtl-tf")
-    directory = cache / f"beam-flink-{sha256(POM.read_bytes()).hexdigest()[:12]}"
-    if not directory.is_dir():
-        aside = directory.with_name(f".{directory.name}.{os.getpid()}")
-        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
-        options = ["-DincludeScope=runtime", f"-DoutputDirectory={aside}"]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"Maven could not fetch Beam's Flink job server:\n{done.stdout}{done.stderr}")
-        _write_jar(aside)
-        aside.rename(directory)
-    return directory / JAR
+    return maven.fetch(POM, "beam-flink", _write_jar) / JAR
 
 
 def _write_jar(directory: Path) -> None:

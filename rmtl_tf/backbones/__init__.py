@@ -1,4 +1,5 @@
-"""Multi-task models, one a file. A new one is a `Backbone` in its own file and a line in `BACKBONES`."""
+"""Multi-task models, one a file. A new one is a `Backbone` in its own file and a line in `BACKBONES`; one
+that stays outside is named `package.module:Class`."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rmtl_tf.config import ModelConfig
+from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.registry import Registry
 from rmtl_tf.schema import Task
@@ -32,6 +34,7 @@ BACKBONES = Registry(
         "escm2_ips": "rmtl_tf.backbones.escm2:ESCM2IPS",
         "escm2_dr": "rmtl_tf.backbones.escm2:ESCM2DR",
     },
+    own=True,
 )
 
 
@@ -39,11 +42,19 @@ def build_backbone(config: ModelConfig, spec: InputSpec, tasks: Sequence[Task], 
     """The backbone `config` names, with the settings it reads from `config`.
 
     Raises:
-        UserError: no backbone has this name.
+        UserError: no backbone has this name, or an own one is no `Backbone`.
     """
+    from rmtl_tf.backbones.base import Backbone
+
     kind = BACKBONES[config.backbone]
+    if not (isinstance(kind, type) and issubclass(kind, Backbone)):
+        raise UserError(
+            "model.backbone: expected a subclass of rmtl_tf.backbones.base.Backbone, received "
+            f"{config.backbone}."
+        )
     settings = {name: getattr(config, name) for name in kind.SETTINGS if name in ModelConfig.model_fields}
-    return kind(spec, tasks, seed=seed, name=config.backbone, **settings)
+    name = config.backbone.rpartition(":")[2]  # of an own backbone the class: no colon in names of variables
+    return kind(spec, tasks, seed=seed, name=name, **settings)
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ class CompressionConfig(Strict):
 class ModelConfig(Strict):
     """The actor: a backbone of `rmtl_tf.backbones` on embedded features. Paper sizes are the defaults."""
 
-    backbone: str = Field("ple", description="a name in rmtl_tf/backbones")
+    backbone: str = Field("ple", description="a name in rmtl_tf/backbones, or your own: package.module:Class")
     embedding_dim: Width = 128
     bottom: Widths = Field((512, 256), description="shared bottom, or every expert")
     tower: Widths = (128, 64)

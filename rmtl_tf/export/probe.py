@@ -216,6 +216,29 @@ class SignatureProbe:
         return float(np.max([abs(alone[name][0] - values[row]) for name, values in outputs.items()]))
 
 
+def compare_session(
+    model: Path,
+    raw: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    tolerance: float,
+    checks: Checks,
+) -> None:
+    """Checks the signatures in a session: so TF Serving and Java load a model, and restore its variables
+    by another way than `tf.saved_model.load`."""
+    import tensorflow as tf
+
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(model))
+        for name, request in ((RAW, raw), (EXAMPLES, {EXAMPLES_INPUT: to_examples(raw)})):
+            signature = loaded.signature_def[name]
+            feed = {signature.inputs[key].name: values for key, values in request.items()}
+            fetch = {task: signature.outputs[task].name for task in expected}
+            outputs = session.run(fetch, feed)
+            error = float(np.max([np.max(np.abs(outputs[task] - expected[task])) for task in expected]))
+            explanation = "largest difference to the trainer's predictions in a session"
+            checks.at_most(f"{name} session", error, tolerance, explanation)
+
+
 def probe(
     model: Path, parity: Path, batch_sizes: Sequence[int], repeats: int, tolerance: float
 ) -> dict[str, Any]:
@@ -241,6 +264,11 @@ def probe(
                 prober.compare(expected, tolerance)
         except Exception as error:
             checks.fail(f"{signature} call", error)
+    if all(check["passed"] for check in checks.all):  # else it is known what is wrong
+        try:
+            compare_session(model, raw, expected, tolerance, checks)
+        except Exception as error:
+            checks.fail("session call", error)
     return answer
 
 

@@ -46,14 +46,16 @@ class ServingModel(tf.Module):
             raise UserError(
                 "schema: a task cannot be named 'score', the name of the combined output. Rename it."
             )
-        self.backbone, self.encoder = backbone, RawEncoder(graph, directory, history)
+        # Behind a function, so that TensorFlow does not track Keras' wrappers of variables: see `weights`.
+        self._backbone = lambda: backbone
+        self.encoder = RawEncoder(graph, directory, history)
         self.history_length = tf.Variable(0 if history is None else history.length, trainable=False)
         self._names = names
         self._score = dict(score) or dict.fromkeys(names, 1.0)
 
     def predict(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Raw features {name: [N] or [N, L]} -> probabilities {task: [N]} float32, and `score` [N]."""
-        logits = self.backbone(self.encoder(raw), training=False)  # [N, K]
+        logits = self._backbone()(self.encoder(raw), training=False)  # [N, K]
         outputs = {name: tf.sigmoid(logits[:, k]) for k, name in enumerate(self._names)}
         score = tf.ones_like(logits[:, 0])
         for name, exponent in self._score.items():
@@ -85,6 +87,9 @@ def export_saved_model(
     named = tf.function(lambda **features: model.predict(features)).get_concrete_function(**raw)
     examples = tf.TensorSpec([None], tf.string, "examples")
     serialized = tf.function(model.predict_examples).get_concrete_function(examples)
+    # A session (TF Serving, Java) restores what is tracked. Of a `keras.Variable` that is a copy, while the
+    # functions read the variable inside: they would find it empty.
+    model.weights = [variable.value for variable in backbone.weights]
     tf.saved_model.save(
         model, str(directory), signatures={"serving_default": named, "serve_examples": serialized}
     )

@@ -21,6 +21,17 @@ def test_without_saved_critics_only_the_schema_is_external():
     assert set(Trainer.external({}, parameters())) == {"schema"}
 
 
+def test_the_bytes_of_an_own_backbone_enter_the_key(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for text in ("class Mine: ...", "class Mine: pass"):
+        (tmp_path / "bytes_of_mine.py").write_text(text)
+        model = {"backbone": "bytes_of_mine:Mine"}
+        given = TrainerParameters.model_validate({"schema": str(SCHEMA), "model": model})
+        digests.append(Trainer.external({}, given)["backbone"])
+    assert digests[0] != digests[1]
+
+
 def test_the_bytes_of_a_saved_critic_enter_the_key(tmp_path):
     (tmp_path / "weights.npz").write_bytes(b"one")
     before = Trainer.external({}, parameters(tmp_path))

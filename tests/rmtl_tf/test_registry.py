@@ -30,6 +30,31 @@ def test_a_misspelt_name_names_the_field_and_the_nearest():
         JSON.attribute("Absent")
 
 
+def test_a_part_of_ones_own_is_named_by_module_and_class_where_that_is_allowed():
+    import json
+
+    own = Registry("parts.name", {"decoder": "json.decoder:JSONDecoder"}, own=True)
+    assert own["json.encoder:JSONEncoder"] is json.JSONEncoder
+    assert own.own_file("json.encoder:JSONEncoder") == Path(json.encoder.__file__)
+    assert own.own_file("decoder") is None
+    assert list(own) == ["decoder"]
+    with pytest.raises(UserError, match=r'no "json\.encoder:JSONEncoder"'):
+        JSON.check("json.encoder:JSONEncoder")
+
+
+@pytest.mark.parametrize("name", ["absent:Part", "json.absent:Part", "absent.deeper:Part"])
+def test_an_own_part_whose_module_is_not_found_is_refused_with_what_to_do(name):
+    with pytest.raises(
+        UserError, match=f"parts.name: expected .* received {name}. Put its folder on PYTHONPATH"
+    ):
+        Registry("parts.name", {}, own=True).check(name)
+
+
+def test_an_own_part_that_its_module_lacks_is_refused():
+    with pytest.raises(UserError, match=r"parts\.name: expected Absent in json, which has none"):
+        Registry("parts.name", {}, own=True)["json:Absent"]
+
+
 @pytest.mark.parametrize("package", ["backbones", "weighting", "data.datasets"])
 def test_registries_are_read_without_heavy_imports(package):
     script = (

@@ -220,3 +220,10 @@ def test_defaults_are_those_of_the_configuration(name, spec, tasks):
 def test_unknown_backbone_names_the_nearest(spec, tasks):
     with pytest.raises(UserError, match=r'no "mmeo"; did you mean "mmoe"\?'):
         build_backbone(ModelConfig(backbone="mmeo"), spec, tasks(2))
+
+
+def test_an_own_class_that_is_no_backbone_is_refused(spec, tasks):
+    with pytest.raises(
+        UserError, match=r"subclass of rmtl_tf\.backbones\.base\.Backbone, received keras:Model"
+    ):
+        build_backbone(ModelConfig(backbone="keras:Model"), spec, tasks(2))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -107,6 +108,17 @@ class OtherDefault(Tiny):
         return {**parsed, "price": tf.where(tf.math.is_nan(parsed["price"]), 1.0, parsed["price"])}
 
 
+class KeepsKerasVariable(Tiny):
+    """Tracks a Keras variable: Python's loader restores the variable inside it, a session a copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = keras.Variable(1.0)
+
+    def click(self, click: Any) -> Any:
+        return click * self.one
+
+
 class NeedsPython(Tiny):
     """Calls back into Python: works here, not where the model is served."""
 
@@ -144,7 +156,7 @@ class TestRightModel:
         checks, _ = ask(*good)
         assert failed(checks) == set()
         for signature in (probe.RAW, probe.EXAMPLES):
-            for name in (f"{signature} parity click", f"{signature} single row"):
+            for name in (f"{signature} {what}" for what in ("parity click", "single row", "session")):
                 assert 0 <= checks[name]["value"] <= checks[name]["threshold"] == 1e-6
         assert {"load", "parity rows", "signatures"} < set(checks)
 
@@ -174,6 +186,7 @@ class TestRightModel:
         (OtherShape, {"serving_default outputs", "serve_examples outputs"}),
         (BatchDependent, {"serving_default single row", "serve_examples single row"}),
         (OtherDefault, {"serve_examples parity click"}),
+        (KeepsKerasVariable, {"session call"}),
     ],
 )
 def test_each_fault_fails_its_own_check(tmp_path: Path, model: Callable[[], Tiny], broken: set[str]) -> None:

@@ -69,6 +69,30 @@ def test_signatures_answer_as_the_training_path_for_unseen_and_missing_values_to
     np.testing.assert_allclose(outputs["score"], expected[:, 0] * expected[:, 1] ** 2, rtol=1e-4)
 
 
+def test_a_session_as_in_tf_serving_and_java_answers_as_the_training_path(exported):
+    model, backbone = exported
+    raw = hard_records(columns(), GRAPH, 40)
+    expected = training_path(backbone, GRAPH, raw)
+    requests = {"serving_default": raw, "serve_examples": {"examples": probe.to_examples(raw)}}
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(model)).signature_def
+        for name, request in requests.items():
+            signature = signatures[name]
+            feed = {signature.inputs[key].name: values for key, values in request.items()}
+            fetch = {task: signature.outputs[task].name for task in ("click", "buy")}
+            answer = session.run(fetch, feed)
+            for k, task in enumerate(fetch):
+                np.testing.assert_allclose(answer[task], expected[:, k], atol=1e-6, rtol=0)
+
+
+def test_no_weight_is_stored_twice(exported):
+    model, backbone = exported
+    stored = tf.train.load_checkpoint(str(model / "variables" / "variables")).get_variable_to_shape_map()
+    numbers = sum(int(np.prod(shape)) for name, shape in stored.items() if name.startswith("weights/"))
+    assert numbers == backbone.count_params()
+    assert len(stored) == len(backbone.weights) + 2  # and the history's length, and the object graph
+
+
 def test_serve_examples_reads_absent_features_as_missing(exported):
     model, backbone = exported
     empty = tf.train.Example().SerializeToString()

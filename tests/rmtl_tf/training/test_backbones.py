@@ -51,7 +51,7 @@ def model(name):
     )
 
 
-@pytest.mark.parametrize("name", ["single_task", "aitm"])
+@pytest.mark.parametrize("name", ["single_task", "aitm", "examples.own_backbone:TwoPart"])
 def test_three_phases_end_with_a_stored_actor_for_every_arm(name, tmp_path):
     run_training(problem(), GRAPH, "item", model(name), TRAINING, seed=1, directory=tmp_path)
     run = read_json(tmp_path / "run.json")
