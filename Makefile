@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TORCH_VENV := .venv-torch
+TORCH_STAMP := $(TORCH_VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-flink bench-data lint lock clean
+.PHONY: help install run test test-flink bench bench-data lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -28,6 +30,14 @@ test: $(STAMP)  ## the whole test suite, on two processes
 test-flink: $(STAMP)  ## ExampleGen and Transform on Apache Flink (Java 17, Maven): the same bytes
 	$(BIN)/python -m pytest tests_flink
 
+bench: $(STAMP) $(TORCH_STAMP)  ## speed of training beside PyTorch, Keras and TFRS; writes docs/performance.md
+	$(BIN)/python -m benchmarks.train
+
+$(TORCH_STAMP): benchmarks/train/requirements-torch.txt
+	$(PYTHON) -m venv $(TORCH_VENV)
+	$(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 bench-data: $(STAMP)  ## speed and memory of ExampleGen, Transform and reading, beside plain polars
 	$(BIN)/python -m benchmarks.data
 
@@ -40,4 +50,4 @@ lock: $(STAMP)  ## pin requirements.in into requirements.txt
 	$(BIN)/uv pip compile --quiet --python-version 3.11 requirements.in -o requirements.txt
 
 clean:  ## remove the environment and local runs
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(TORCH_VENV) runs

@@ -41,6 +41,7 @@ class Size:
         fields: F, all categorical; the first two are ids.
         rows: ids of each field.
         batch: N records.
+        tasks: K of them.
     """
 
     fields: int = 7
@@ -48,6 +49,7 @@ class Size:
     batch: int = 2048
     model: ModelConfig = field(default_factory=ModelConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
+    tasks: tuple[Task, ...] = TASKS
 
     @property
     def spec(self) -> InputSpec:
@@ -57,7 +59,7 @@ class Size:
     def records(self, seed: int = 0) -> dict[str, Any]:
         """A batch as `rmtl_tf.inputs.Batcher` makes it, with every extra a method may read."""
         random = np.random.default_rng(seed)
-        shape = (self.batch, len(TASKS))
+        shape = (self.batch, len(self.tasks))
         row = np.arange(self.batch)
         logits = random.normal(size=shape)
         columns = {
@@ -80,23 +82,28 @@ class Size:
 
 def make_backbone(size: Size, name: str) -> keras.layers.Layer:
     """A backbone with its variables."""
-    layer = build_backbone(size.model.model_copy(update={"backbone": name}), size.spec, TASKS)
+    layer = build_backbone(size.model.model_copy(update={"backbone": name}), size.spec, size.tasks)
     build(layer, size.spec)
     return layer
 
 
 def make_critic(size: Size, form: str) -> Critic:
     config = size.critic.model_copy(update={"form": form})
-    return build_critic(config, size.spec, len(TASKS), size.model.embedding_dim)
+    return build_critic(config, size.spec, len(size.tasks), size.model.embedding_dim)
+
+
+def make_agent(size: Size, backbone: keras.layers.Layer, weighting: str) -> Agent:
+    """A backbone under a weighting, compiled."""
+    method = build_weighting(WeightingConfig(name=weighting))
+    critic = make_critic(size, "shared") if "q" in method.NEEDS else None
+    agent = Agent(backbone, method, [task.name for task in size.tasks], critic)
+    compile_model(agent, backbone, PhaseConfig())
+    return agent
 
 
 def actor_step(size: Size, backbone: keras.layers.Layer, weighting: str) -> Step:
     """One training step of a backbone under a weighting: forward, backward, Adam, and omega."""
-    method = build_weighting(WeightingConfig(name=weighting))
-    critic = make_critic(size, "shared") if "q" in method.NEEDS else None
-    agent = Agent(backbone, method, NAMES, critic)
-    compile_model(agent, backbone, PhaseConfig())
-    return _bound(size, agent.train_step)
+    return _bound(size, make_agent(size, backbone, weighting).train_step)
 
 
 def critic_step(size: Size, form: str, target: str) -> Step:
