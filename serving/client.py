@@ -163,7 +163,7 @@ def _array(name: str, value: Any, spec: Input) -> np.ndarray:
     return array.astype(_NUMPY[spec.dtype])
 
 
-def _padded(values: Sequence[Any], spec: Input) -> list[Any]:
+def _padded(values: Sequence[Any], spec: Input) -> Any:
     """One value a record; of lists [N, L] the shorter ones padded at their end, and nothing for None."""
     missing = _MISSING[spec.dtype]
     if spec.axes == 1:
