@@ -60,6 +60,7 @@ class Trainer(Component):
 
         from rmtl_tf.backbones import build_backbone
         from rmtl_tf.data.history import history_spec
+        from rmtl_tf.features.compression import compression_of
         from rmtl_tf.features.graph import TransformGraph
         from rmtl_tf.inputs import read_table
         from rmtl_tf.schema import read_schema
@@ -72,7 +73,8 @@ class Trainer(Component):
         schema = read_schema(parameters.data_schema)
         _answers(graph, schema, parameters.serving)  # a mistake there must not show after training
         history = history_spec(parameters.model.history, parameters.feedback, schema)
-        spec = replace(graph.input_spec(), history=history)
+        compression = compression_of(parameters.model.compression, graph.input_spec().categorical)
+        spec = replace(graph.input_spec(), history=history, compression=compression)
         train, validation = (
             read_table(inputs["transformed"] / f"Split-{split}", spec, graph.labels, graph.timestamp)
             for split in ("train", "validation")
