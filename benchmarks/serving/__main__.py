@@ -1,4 +1,4 @@
-"""`make bench-serving`: milliseconds of a request at the paper's size; rewrites docs/performance-serving.md."""
+"""`make bench-serving`: milliseconds of a request at the paper's size, in docs/performance-serving.md."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def in_process(folder: Path, backbone: Any, repeats: int) -> Times:
         calls = {
             "compiled Keras, from ids": lambda i=ids: _numpy(from_ids(i)),
             "compiled Keras, from text": lambda r=rows: _numpy(from_text(r)),
-            "SavedModel, `serving_default`": lambda r=rows: _numpy(signature(**r)),
+            "SavedModel, `serving_default`": lambda r=rows, f=signature: _numpy(f(**r)),
         }
         for name, values in in_turns(calls, repeats).items():
             times.setdefault(name, {})[batch] = values
@@ -90,7 +90,7 @@ def first_call(folder: Path) -> tuple[float, float]:
         served = tf.saved_model.load(str(folder / "model"))
         if warm:
             replay_warmup(served, folder / "warmup")
-        spent.append(timed(lambda: _numpy(served.signatures["serving_default"](**rows))))
+        spent.append(timed(lambda f=served.signatures["serving_default"]: _numpy(f(**rows))))
     return spent[0], spent[1]
 
 
@@ -197,9 +197,10 @@ def report(results: Mapping[str, dict[str, Any]], repeats: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=500, help="calls for each figure (default: 500)")
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES, metavar="NAME")
     given = parser.parse_args()
     results = {}
-    for name in BACKBONES:
+    for name in given.backbones:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             setting = Setting(name, rows=len(make_graph().features[0].vocabulary) + 2)  # type: ignore[union-attr]
@@ -219,13 +220,6 @@ def main() -> None:
                 "compile_error": reason,
                 "error": error,
             }
-            print(
-                name,
-                {
-                    k: {b: np.percentile(v, [50, 99]).round(3).tolist() for b, v in t.items()}
-                    for k, t in times.items()
-                },
-            )
     content = report(results, given.repeats)
     PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), "serving", content), encoding="utf-8")
     print(content)
