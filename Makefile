@@ -8,7 +8,7 @@ TORCH_STAMP := $(TORCH_VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-flink test-java bench bench-data lint lock clean
+.PHONY: help install run test test-flink test-java bench bench-data bench-serving lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -43,6 +43,9 @@ $(TORCH_STAMP): benchmarks/train/requirements-torch.txt
 
 bench-data: $(STAMP)  ## speed and memory of ExampleGen, Transform and reading, beside plain polars
 	$(BIN)/python -m benchmarks.data
+
+bench-serving: $(STAMP) $(TORCH_STAMP)  ## milliseconds of a request beside PyTorch; writes docs/performance-serving.md
+	$(BIN)/python -m benchmarks.serving
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -18,9 +18,9 @@ from components.example_gen import example_gen
 from components.example_validator import ExampleValidator, ExampleValidatorParameters
 from components.infra_validator import InfraValidator, InfraValidatorParameters
 from components.log_simulator import LogSimulator
-from components.pusher import Pusher, PusherParameters
+from components.pusher import Pusher, PusherParameters, push_blessed
 from components.reporter import Reporter, ReporterParameters
-from components.run_status import CACHED
+from components.run_status import CACHED, read_status
 from components.runner import run
 from components.span_example_gen import span_steps
 from components.tfds_import import TfdsImport, TfdsImportParameters
@@ -44,7 +44,9 @@ examples:
     python pipeline.py run --config configs/simulator.yaml --beam runner=FlinkRunner parallelism=2
   what ran, what was cached, where the artifacts are:
     python pipeline.py status --config configs/simulator.yaml
-  take the newest pushed model back:
+  the last run's model beside the stable one; then to everybody; or back:
+    python pipeline.py push --label canary --config configs/simulator.yaml
+    python pipeline.py promote --config configs/simulator.yaml
     python pipeline.py rollback --config configs/simulator.yaml
   what made pushed version 3, down to the raw files' sha256; what is different between two runs:
     python pipeline.py lineage 3 --config configs/simulator.yaml
@@ -142,7 +144,7 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
             ),
         ),
         take(InfraValidator, InfraValidatorParameters()),
-        take(Pusher, PusherParameters(directory=serving, keep=config.push.keep)),
+        take(Pusher, PusherParameters(directory=serving, keep=config.push.keep, label=config.push.label)),
         take(
             Reporter,
             ReporterParameters(name=config.name, config=config.model_dump(mode="json", by_alias=True)),
@@ -170,6 +172,31 @@ def status_command(arguments: argparse.Namespace) -> None:
         return
     config = load_config(arguments.config, arguments.set)
     print(summary.status_text(config.pipeline_root, config.serving_directory))
+
+
+def push_command(arguments: argparse.Namespace) -> None:
+    config = load_config(arguments.config, arguments.set)
+    status = read_status(config.pipeline_root)
+    artifacts = {
+        key: config.pipeline_root / path for step in status["steps"] for key, path in step["outputs"].items()
+    }
+    if missing := [key for key in Pusher.INPUTS if key not in artifacts]:
+        raise UserError(
+            f"push: expected a model and its two judgements from the last run in {config.pipeline_root}, "
+            f"found no {', '.join(missing)}. Run the pipeline first."
+        )
+    label = arguments.label or config.push.label
+    parameters = PusherParameters(directory=str(config.serving_directory), keep=config.push.keep, label=label)
+    record = push_blessed({key: artifacts[key] for key in Pusher.INPUTS}, parameters)
+    if not record["pushed"]:
+        raise UserError(f"push: {record['reason']}.")
+    print(f"{record['reason'].capitalize()}; {label} in {summary.shown(config.serving_directory)}.")
+
+
+def promote_command(arguments: argparse.Namespace) -> None:
+    config = load_config(arguments.config, arguments.set)
+    before, now = serving_versions.promote(config.serving_directory)
+    print(f"Version {now} is stable, in place of {before}, in {summary.shown(config.serving_directory)}.")
 
 
 def rollback_command(arguments: argparse.Namespace) -> None:
@@ -249,7 +276,9 @@ def parser() -> argparse.ArgumentParser:
         prog="pipeline.py", description=__doc__, epilog=EXAMPLES, formatter_class=form
     )
     commands = top.add_subparsers(
-        dest="command", required=True, metavar="{run,status,rollback,lineage,diff,gc,validate,infer-schema}"
+        dest="command",
+        required=True,
+        metavar="{run,status,push,promote,rollback,lineage,diff,gc,validate,infer-schema}",
     )
 
     def add(name: str, text: str, command) -> argparse.ArgumentParser:
@@ -287,7 +316,24 @@ def parser() -> argparse.ArgumentParser:
     where = of_status.add_mutually_exclusive_group(required=True)
     where.add_argument("--config", type=Path, metavar="FILE", help="configuration of the run")
     where.add_argument("--root", type=Path, metavar="FOLDER", help="or its pipeline root")
-    of_rollback = add("rollback", "take the newest pushed model out of TF Serving's sight", rollback_command)
+    of_push = add("push", "push the last run's model, if it was blessed", push_command)
+    of_push.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
+    )
+    of_push.add_argument(
+        "--label",
+        choices=["stable", "canary"],
+        help="what the version becomes (default: push.label of the configuration)",
+    )
+    of_promote = add("promote", "make the canary stable", promote_command)
+    of_promote.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
+    )
+    of_rollback = add(
+        "rollback",
+        "take the newest pushed model, canary or stable, out of TF Serving's sight",
+        rollback_command,
+    )
     of_rollback.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
     )

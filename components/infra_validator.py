@@ -59,7 +59,9 @@ class InfraValidator(Component):
             from rmtl_tf.export.warmup import write_warmup
 
             raw, _ = read_parity(parity)
-            write_warmup(directory / "warmup" / "tf_serving_warmup_requests", raw)
+            manifest = inputs["model"] / "manifest.json"
+            candidates = read_json(manifest).get("candidates", ()) if manifest.is_file() else ()
+            write_warmup(directory / "warmup" / "tf_serving_warmup_requests", raw, candidates)
         (directory / ("INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED")).touch()
         for check in answer["checks"]:
             if not check["passed"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ class PusherParameters(Strict):
 
     directory: str = Field(min_length=1, description="model base path TF Serving watches")
     keep: int = Field(5, ge=1, le=1000, description="versions that stay")
+    label: Literal["stable", "canary"] = Field("stable", description="what the version becomes")
 
 
 class Pusher(Component):
@@ -45,36 +46,9 @@ class Pusher(Component):
     def execute(
         inputs: Mapping[str, Path], outputs: Mapping[str, Path], parameters: PusherParameters
     ) -> None:
-        refusals = []
-        if not (inputs["blessing"] / "BLESSED").is_file():
-            refusals.append(
-                f"the Evaluator did not bless it ({_failed(inputs['blessing'] / 'blessing.json')})"
-            )
-        if not (inputs["infra_blessing"] / "INFRA_BLESSED").is_file():
-            refusals.append(
-                f"the InfraValidator did not bless it ({_failed(inputs['infra_blessing'] / 'infra.json')})"
-            )
-        if refusals:
-            _report(outputs["pushed"], False, None, None, "not pushed: " + "; ".join(refusals))
-            return
-        directory = Path(parameters.directory).resolve()
-        warmup = inputs["infra_blessing"] / "warmup" / "tf_serving_warmup_requests"
-        push = serving_versions.push(
-            inputs["model"] / "Format-Serving",
-            directory,
-            keep=parameters.keep,
-            warmup=warmup if warmup.is_file() else None,
-        )
-        if push.rolled_back:
-            reason = (
-                f"not pushed: version {push.version} held this model and was rolled back; "
-                f"to push it again remove {push.path}"
-            )
-        elif push.new:
-            reason = f"pushed as version {push.version}"
-        else:
-            reason = f"version {push.version} holds this model already"
-        _report(outputs["pushed"], not push.rolled_back, push.version, push.path, reason)
+        record = push_blessed(inputs, parameters)
+        logger.info("Pusher: %s", record["reason"])
+        write_json(outputs["pushed"] / PUSHED_FILE, record)
 
     @staticmethod
     def still_valid(outputs: Mapping[str, Path], parameters: PusherParameters) -> bool:
@@ -91,15 +65,42 @@ class Pusher(Component):
         return Path(pushed["path"]).is_dir()
 
 
-def _report(directory: Path, pushed: bool, version: int | None, path: Path | None, reason: str) -> None:
-    logger.info("Pusher: %s", reason)
-    record = {
-        "pushed": pushed,
-        "version": None if version is None else str(version),
-        "path": None if path is None else str(path),
-        "reason": reason,
-    }
-    write_json(directory / PUSHED_FILE, record)
+def push_blessed(inputs: Mapping[str, Path], parameters: PusherParameters) -> dict[str, Any]:
+    """Pushes the model if both blessed it; returns the content of `pushed.json`.
+
+    Args:
+        inputs: directories of `model`, `blessing` and `infra_blessing`.
+    """
+    refusals = []
+    if not (inputs["blessing"] / "BLESSED").is_file():
+        refusals.append(f"the Evaluator did not bless it ({_failed(inputs['blessing'] / 'blessing.json')})")
+    if not (inputs["infra_blessing"] / "INFRA_BLESSED").is_file():
+        refusals.append(
+            f"the InfraValidator did not bless it ({_failed(inputs['infra_blessing'] / 'infra.json')})"
+        )
+    if refusals:
+        reason = "not pushed: " + "; ".join(refusals)
+        return {"pushed": False, "version": None, "path": None, "reason": reason}
+    warmup = inputs["infra_blessing"] / "warmup" / "tf_serving_warmup_requests"
+    push = serving_versions.push(
+        inputs["model"] / "Format-Serving",
+        Path(parameters.directory).resolve(),
+        keep=parameters.keep,
+        warmup=warmup if warmup.is_file() else None,
+        label=parameters.label,
+    )
+    if push.rolled_back:
+        reason = (
+            f"not pushed: version {push.version} held this model and was rolled back; "
+            f"to push it again remove {push.path}"
+        )
+    elif push.new:
+        canary = " (canary)" if parameters.label == "canary" else ""
+        reason = f"pushed as version {push.version}{canary}"
+    else:
+        reason = f"version {push.version} holds this model already"
+    pushed = {"pushed": not push.rolled_back, "version": str(push.version), "path": str(push.path)}
+    return {**pushed, "reason": reason}
 
 
 def _failed(report: Path) -> str:

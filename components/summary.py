@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.run_status import read_status
-from rmtl_tf import console, serving_versions
+from rmtl_tf import console, serving_labels, serving_versions
 from rmtl_tf.files import read_json
 
 
@@ -144,7 +144,10 @@ def _version_lines(directory: Path) -> list[str]:
     if not versions:
         return [f"Pushed versions in {shown(directory)}: none"]
     listed = ", ".join(map(str, versions))
-    return [f"Pushed versions in {shown(directory)}: {listed} (TF Serving serves {versions[-1]})"]
+    labels = serving_labels.read_labels(directory)
+    meaning = ", ".join(f"{label} {version}" for label, version in sorted(labels.items(), reverse=True))
+    served = f"TF Serving serves {versions[-1]}" + (f"; {meaning}" if meaning else "")
+    return [f"Pushed versions in {shown(directory)}: {listed} ({served})"]
 
 
 def _recorded_serving_directory(root: Path) -> Path | None:

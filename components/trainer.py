@@ -74,6 +74,7 @@ class Trainer(Component):
 
         graph = TransformGraph.load(inputs["transform_graph"])
         schema = read_schema(parameters.data_schema)
+        _answers(graph, schema, parameters.serving)  # a mistake there must not show after training
         history = history_spec(parameters.model.history, parameters.feedback, schema)
         compression = compression_of(parameters.model.compression, graph.input_spec().categorical)
         spec = replace(graph.input_spec(), history=history, compression=compression)
@@ -147,6 +148,15 @@ def _saved_critics(parameters: TrainerParameters) -> dict[str, str]:
     return digests
 
 
+def _answers(graph: Any, schema: Any, serving: ServingConfig) -> tuple[Any, tuple[str, ...]]:
+    """The score formula, and the raw inputs that candidates have of their own."""
+    from rmtl_tf.export.rank import candidate_inputs
+    from rmtl_tf.export.score import ScoreFormula
+
+    score = ScoreFormula.of(serving.score, serving.combine, [task.name for task in graph.tasks])
+    return score, candidate_inputs(graph, schema, serving.context)
+
+
 def _export(
     backbone: Any,
     arm: str,
@@ -170,8 +180,8 @@ def _export(
     shutil.rmtree(serving, ignore_errors=True)
     schema = read_schema(parameters.data_schema)
     history = history_spec(parameters.model.history, parameters.feedback, schema)
-    score = parameters.serving.score
-    export_saved_model(backbone, graph, inputs["transform_graph"], score, serving, history)
+    score, candidates = _answers(graph, schema, parameters.serving)
+    export_saved_model(backbone, graph, inputs["transform_graph"], score, serving, history, candidates)
     # Lists longer than the model looks back show that it takes the end of them.
     longer = None if history is None else replace(history, length=history.length + 2)
     validation = inputs["examples"] / "Split-validation"
@@ -192,7 +202,9 @@ def _export(
                 "lists": history_types(graph, history),
                 "length": 0 if history is None else history.length,
             },
-            "score": score or dict.fromkeys(tasks, 1.0),
+            "candidates": list(candidates),
+            "score": score.weights,
+            "combine": score.combine,
             "seed": parameters.seed,
         },
     )

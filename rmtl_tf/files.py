@@ -27,20 +27,24 @@ def digest_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` so that a reader sees the old file or the whole new one."""
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` so that a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with aside.open("w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=1, sort_keys=True, allow_nan=True)
-            stream.write("\n")
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=True) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -4,6 +4,7 @@ TF Serving loads the largest number it finds and ignores every other name, so a 
 visible by one rename of a finished directory to a number, and invisible by one rename away from it:
 
     <directory>/3/                 a version: SavedModel, `manifest.json`
+    <directory>/models.config      which versions are `stable` and `canary` (`rmtl_tf.serving_labels`)
     <directory>/.rolled-back-4/    a version taken back; its number is not given out again
     <directory>/.staging-*, .removing-*    unfinished work of the holder of `.lock`
 """
@@ -22,6 +23,7 @@ from typing import Any
 from rmtl_tf import locks
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_json, digest_tree, publish, read_json, write_json
+from rmtl_tf.serving_labels import CANARY, LABELS, MODELS_CONFIG, STABLE, read_labels, write_labels
 
 MANIFEST = "manifest.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
@@ -68,8 +70,12 @@ def latest(directory: Path) -> Path | None:
 
 
 def latest_other_than(directory: Path, digest: str) -> Path | None:
-    """The newest version that holds another model than the one with `digest` (`model_digest`)."""
-    for version in reversed(versions(directory)):
+    """The version in use that holds another model than the one with `digest` (`model_digest`).
+
+    That is the stable one or the newest before it; a canary only where there is no other.
+    """
+    stable = read_labels(directory).get(STABLE, 2**63)
+    for version in sorted(versions(directory), key=lambda v: (v <= stable, v), reverse=True):
         path = directory / str(version)
         if _manifest(path).get("model_digest") != digest:
             return path
@@ -89,20 +95,27 @@ def model_digest(saved_model: Path) -> str:
     return digest_json(own)
 
 
-def push(saved_model: Path, directory: Path, keep: int, warmup: Path | None = None) -> Push:
+def push(
+    saved_model: Path, directory: Path, keep: int, warmup: Path | None = None, label: str = STABLE
+) -> Push:
     """Publishes a SavedModel as the next version, unless it is the newest already or was rolled back.
 
-    Then only the newest `keep` versions stay. Killed at any moment, this leaves a whole version or none.
+    It becomes the canary, in place of one that waits, and with `stable` it is promoted at once. Then only the
+    newest `keep` versions stay, and those with a label. Killed at any moment, this leaves a whole version or
+    none; called again, it finishes.
 
     Args:
         saved_model: directory with `saved_model.pb`.
         directory: model base path; created.
         keep: number of versions that stay, at least 1.
         warmup: TFRecord of PredictionLogs that TF Serving replays when it loads the version.
+        label: `stable` or `canary`.
 
     Raises:
-        UserError: `saved_model` holds no SavedModel.
+        UserError: `saved_model` holds no SavedModel, or `models.config` cannot be understood.
     """
+    if label not in LABELS:
+        raise ValueError(f"`label` must be one of {', '.join(LABELS)}. Received: {label!r}")
     if not (saved_model / "saved_model.pb").is_file():
         raise UserError(f"push: expected a SavedModel in {saved_model}, found no saved_model.pb there.")
     if keep < 1:
@@ -112,6 +125,7 @@ def push(saved_model: Path, directory: Path, keep: int, warmup: Path | None = No
         _clean(directory)
         newest = latest(directory)
         if newest is not None and _manifest(newest).get("model_digest") == digest:
+            _label(directory, int(newest.name), label)
             return Push(int(newest.name), newest, new=False)
         for version in reversed(_numbers(directory, _ROLLED_BACK)):
             path = _rolled_back(directory, version)
@@ -121,13 +135,43 @@ def push(saved_model: Path, directory: Path, keep: int, warmup: Path | None = No
         version = max(taken, default=0) + 1
         staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{os.getpid()}-", dir=directory))
         _stage(saved_model, staging, warmup, {"model_digest": digest, "version": version})
+        before = _labels(directory)
         publish(staging, directory / str(version))
+        # The canary first: what was not promoted before it goes, so what stays below it was stable once.
+        write_labels(directory, {STABLE: before.get(STABLE, version), CANARY: version})
         _prune(directory, keep)
+        _label(directory, version, label)
         return Push(version, directory / str(version), new=True)
+
+
+def promote(directory: Path) -> tuple[int, int]:
+    """Makes the canary stable.
+
+    Returns:
+        (version that was stable, version that is).
+
+    Raises:
+        UserError: there is no canary beside the stable version.
+    """
+    if not directory.is_dir():
+        raise UserError(
+            f"promote: {directory} does not exist; nothing was pushed yet. Run the pipeline first."
+        )
+    with locks.exclusive(directory / ".lock"):
+        labels = _labels(directory)
+        if not labels or labels[STABLE] == labels[CANARY]:
+            raise UserError(
+                f"promote: expected a canary beside the stable version in {directory}, found none. "
+                "Push one first: python pipeline.py push --label canary --config FILE"
+            )
+        write_labels(directory, dict.fromkeys(LABELS, labels[CANARY]))
+        return labels[STABLE], labels[CANARY]
 
 
 def rollback(directory: Path) -> tuple[int, int]:
     """Takes the newest version out of TF Serving's sight, so that the one before it serves again.
+
+    A canary that waits is the newest; else it is the stable one. Its labels go to the version before it.
 
     Returns:
         (version taken back, version that serves now).
@@ -147,6 +191,8 @@ def rollback(directory: Path) -> tuple[int, int]:
                 f"rollback: expected at least two versions in {directory}, found {held}. "
                 "There is no earlier model to go back to: push a better one instead."
             )
+        kept = {label: min(version, found[-2]) for label, version in _labels(directory).items()}
+        write_labels(directory, kept)
         publish(directory / str(found[-1]), _rolled_back(directory, found[-1]))
         return found[-1], found[-2]
 
@@ -183,9 +229,33 @@ def _stage(saved_model: Path, staging: Path, warmup: Path | None, about: Mapping
     write_json(staging / MANIFEST, manifest)
 
 
+def _labels(directory: Path) -> dict[str, int]:
+    """Label -> version; where none were written yet, or their version is gone, the newest is both.
+
+    Empty without versions.
+    """
+    found = versions(directory)
+    labels = {label: version for label, version in read_labels(directory).items() if version in found}
+    if labels.keys() == set(LABELS):
+        return labels
+    return {label: version for version in found[-1:] for label in LABELS}
+
+
+def _label(directory: Path, version: int, label: str) -> None:
+    stable = version if label == STABLE else _labels(directory)[STABLE]
+    labels = {STABLE: stable, CANARY: version}
+    if read_labels(directory) != labels:
+        write_labels(directory, labels)
+
+
 def _prune(directory: Path, keep: int) -> None:
-    """Leaves the newest `keep` versions, and as many of the rolled-back ones."""
-    old = [directory / str(version) for version in versions(directory)[:-keep]]
+    """Leaves the newest `keep` versions and those with a label, and as many of the rolled-back ones.
+
+    A version above the stable one without a label was a canary that another one replaced.
+    """
+    labels, found = _labels(directory), versions(directory)
+    kept = {*labels.values(), *(version for version in found[-keep:] if version <= labels[STABLE])}
+    old = [directory / str(version) for version in found if version not in kept]
     old += [_rolled_back(directory, version) for version in _numbers(directory, _ROLLED_BACK)[:-keep]]
     for path in old:
         path.rename(directory / f"{_REMOVING}{path.name}")
@@ -197,6 +267,8 @@ def _clean(directory: Path) -> None:
     for prefix in (_STAGING, _REMOVING):
         for path in directory.glob(f"{prefix}*"):
             shutil.rmtree(path)
+    for path in directory.glob(f".{MODELS_CONFIG}.*"):
+        path.unlink()
 
 
 def _numbers(directory: Path, prefix: str) -> list[int]:

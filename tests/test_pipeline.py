@@ -18,6 +18,7 @@ from components.example_gen import FileExampleGen
 from rmtl_tf.config import RunConfig, load_config
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import write_json
+from rmtl_tf.serving_labels import read_labels
 from rmtl_tf.training.profiling import PhaseProfile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -249,6 +250,54 @@ class TestRollback:
         assert pipeline.main(arguments) == 2
         assert "found only version 1" in capsys.readouterr().err
         assert (tmp_path / "1").is_dir()
+
+
+class TestPushAndPromote:
+    @pytest.fixture
+    def options(self, tmp_path: Path) -> list[str]:
+        """A root whose last run made a model, and where to push it."""
+        outputs = {"model": "m", "blessing": "b", "infra_blessing": "i"}
+        (tmp_path / "m" / "Format-Serving").mkdir(parents=True)
+        (tmp_path / "m" / "Format-Serving" / "saved_model.pb").write_text("first")
+        for folder, name in (("b", "BLESSED"), ("i", "INFRA_BLESSED")):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / name).touch()
+        steps = [{"name": key, "state": "ran", "outputs": {key: path}} for key, path in outputs.items()]
+        write_json(tmp_path / "status.json", {"state": "finished", "steps": steps})
+        serving = tmp_path / "serving" / "shop"
+        return [*RUN[1:], "--set", f"root={tmp_path}", f"push.directory={serving}"]
+
+    def test_canary_is_pushed_beside_the_stable_version_and_promoted(
+        self, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        serving = tmp_path / "serving" / "shop"
+        assert pipeline.main(["push", *options]) == 0
+        assert capsys.readouterr().out.startswith("Pushed as version 1; stable in ")
+        (tmp_path / "m" / "Format-Serving" / "saved_model.pb").write_text("second")
+        assert pipeline.main(["push", "--label", "canary", *options]) == 0
+        assert capsys.readouterr().out.startswith("Pushed as version 2 (canary); canary in ")
+        assert read_labels(serving) == {"stable": 1, "canary": 2}
+        assert pipeline.main(["promote", *options]) == 0
+        assert capsys.readouterr().out.startswith("Version 2 is stable, in place of 1, in ")
+        assert read_labels(serving) == {"stable": 2, "canary": 2}
+        assert pipeline.main(["promote", *options]) == 2
+        assert "expected a canary beside the stable version" in capsys.readouterr().err
+
+    def test_model_that_was_not_blessed_is_not_pushed(
+        self, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "b" / "BLESSED").unlink()
+        write_json(tmp_path / "b" / "blessing.json", {"checks": [{"name": "auc click", "passed": False}]})
+        assert pipeline.main(["push", *options]) == 2
+        assert "the Evaluator did not bless it (auc click)" in capsys.readouterr().err
+        assert not (tmp_path / "serving").exists()
+
+    def test_run_that_made_no_model_has_nothing_to_push(
+        self, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_json(tmp_path / "status.json", {"state": "failed", "steps": []})
+        assert pipeline.main(["push", *options]) == 2
+        assert "found no model, blessing, infra_blessing" in capsys.readouterr().err
 
 
 class TestStatus:

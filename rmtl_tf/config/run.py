@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,9 +30,15 @@ class EvaluationConfig(Strict):
 class ServingConfig(Strict):
     """What the SavedModel answers beside one probability a task."""
 
-    score: dict[str, float] = Field(
+    score: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
         default_factory=dict,
-        description="task -> exponent; score = product of p ** exponent; empty: 1 for each task",
+        description="task -> exponent or factor of its probability in the score; empty: 1 for each task",
+    )
+    combine: Literal["product", "sum"] = Field(
+        "product", description="score = product of p ** exponent, or sum of factor * p"
+    )
+    context: tuple[str, ...] = Field(
+        (), description="step features of which a request to rank sends one value for all its candidates"
     )
 
 
@@ -42,6 +49,9 @@ class PushConfig(Strict):
         None, description="model base path TF Serving watches; none: <root>/serving/<name>"
     )
     keep: int = Field(5, ge=2, le=1000, description="with fewer than 2 there is nothing to roll back to")
+    label: Literal["stable", "canary"] = Field(
+        "stable", description="a canary stands beside the stable version until it is promoted or taken back"
+    )
 
 
 class RunConfig(Strict):

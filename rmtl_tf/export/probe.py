@@ -7,6 +7,8 @@ would lack them. It answers with one JSON file:
     {"checks": [{"name", "passed", "value", "threshold", "explanation"}],
      "timings": {signature: {batch size: {"first_ms", "p50_ms", "p99_ms"}}}}
 
+Of `rank` a batch is one request with that many candidates.
+
 The raw inputs and the expected predictions come from `parity.npz`: one array for each input name,
 [N] or, for a list, [N, L]; text as fixed-width bytes (missing: empty), a missing number as NaN, a
 missing code of a list as 0; `prediction/<task>` [N].
@@ -26,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-RAW, EXAMPLES = "serving_default", "serve_examples"
+RAW, EXAMPLES, RANK = "serving_default", "serve_examples", "rank"
 EXAMPLES_INPUT = "examples"
-SCORE = "score"
+SCORE, ORDER = "score", "order"
 PREDICTION = "prediction/"
 OURS = ("rmtl_tf", "components")
 KERAS = ("keras", "tf_keras")
@@ -137,12 +139,25 @@ def tile(raw: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
     return {name: values[np.arange(size) % len(values)] for name, values in raw.items()}
 
 
+def to_request(raw: Mapping[str, np.ndarray], candidates: Sequence[str]) -> dict[str, np.ndarray]:
+    """One request to `rank`: the first row's context [1, ...], all rows' candidates [1, M, ...]."""
+    return {name: values[np.newaxis] if name in candidates else values[:1] for name, values in raw.items()}
+
+
+def of_one_request(raw: Mapping[str, np.ndarray], candidates: Sequence[str]) -> dict[str, np.ndarray]:
+    """The same M records as `serving_default` takes them: the first row's context repeated."""
+    return {
+        name: values if name in candidates else np.repeat(values[:1], len(values), axis=0)
+        for name, values in raw.items()
+    }
+
+
 class SignatureProbe:
     """One signature of a loaded model, called with rows of a parity file.
 
     Args:
         model: what `tf.saved_model.load` returned.
-        signature: `serving_default` or `serve_examples`.
+        signature: `serving_default`, `serve_examples` or `rank`.
         raw: {input name: [N] or [N, L]}.
         checks: where the findings go.
     """
@@ -153,6 +168,11 @@ class SignatureProbe:
         self._signature = signature
         self._raw = raw
         self._checks = checks
+
+    @property
+    def candidates(self) -> list[str]:
+        """Of `rank`: the inputs with one more axis than a row has."""
+        return [name for name, spec in self._specs.items() if spec.shape.rank > self._raw[name].ndim]
 
     def accepts(self) -> bool:
         """Checks that the signature's inputs are those the rows have."""
@@ -171,6 +191,8 @@ class SignatureProbe:
 
         if self._signature == EXAMPLES:
             return {EXAMPLES_INPUT: tf.constant(to_examples(raw), tf.string)}
+        if self._signature == RANK:
+            raw = to_request(raw, self.candidates)
         return {name: tf.constant(values) for name, values in raw.items()}
 
     def call(self, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -210,6 +232,25 @@ class SignatureProbe:
         error = float(np.max([self._alone(row, outputs) for row in sorted({0, count // 2, count - 1})]))
         explanation = f"largest difference between a row sent alone and in a batch of {count}"
         self._checks.at_most(f"{self._signature} single row", error, tolerance, explanation)
+
+    def compare_order(self, model: Any, tolerance: float) -> None:
+        """Checks `rank` against `serving_default`: the same records, the same answers, in falling order."""
+        rows = of_one_request(self._raw, self.candidates)
+        outputs = self.call(self.feed(self._raw))
+        single = SignatureProbe(model, RAW, self._raw, self._checks)
+        expected = {name: values[np.newaxis] for name, values in single.call(single.feed(rows)).items()}
+        wanted = {name: f"float32 {list(values.shape)}" for name, values in expected.items()}
+        wanted[ORDER] = f"int32 {list(expected[SCORE].shape)}"
+        received = {name: f"{value.dtype.name} {list(value.shape)}" for name, value in outputs.items()}
+        explanation = f"expected {dict(sorted(wanted.items()))}; received {dict(sorted(received.items()))}"
+        if not self._checks.add(f"{RANK} outputs", received == wanted, explanation):
+            return
+        error = max(float(np.max(np.abs(outputs[name] - values))) for name, values in expected.items())
+        explanation = f"largest difference to {RAW} over {expected[SCORE].size} candidates"
+        self._checks.at_most(f"{RANK} parity", error, tolerance, explanation)
+        falling = np.argsort(-outputs[SCORE], axis=1, kind="stable")
+        explanation = "places of the candidates by falling score, of equals the first sent"
+        self._checks.add(f"{RANK} order", bool((outputs[ORDER] == falling).all()), explanation)
 
     def _alone(self, row: int, outputs: Mapping[str, np.ndarray]) -> float:
         alone = self.call(self.feed({name: values[row : row + 1] for name, values in self._raw.items()}))
@@ -254,13 +295,17 @@ def probe(
     known = set(loaded.signatures)
     names = ", ".join(sorted(known)) or "none"
     checks.add("signatures", known >= {RAW, EXAMPLES}, f"expected {RAW} and {EXAMPLES}; received {names}")
-    for signature in (RAW, EXAMPLES):
+    for signature in (RAW, EXAMPLES, RANK):
         if signature not in known:
             continue
         try:
             prober = SignatureProbe(loaded, signature, raw, checks)
-            if prober.accepts():
-                timings[signature] = {str(size): prober.time(size, repeats) for size in batch_sizes}
+            if not prober.accepts():
+                continue
+            timings[signature] = {str(size): prober.time(size, repeats) for size in batch_sizes}
+            if signature == RANK:
+                prober.compare_order(loaded, tolerance)
+            else:
                 prober.compare(expected, tolerance)
         except Exception as error:
             checks.fail(f"{signature} call", error)

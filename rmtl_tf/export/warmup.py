@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rmtl_tf.export.probe import EXAMPLES, EXAMPLES_INPUT, RAW, tile, to_examples
+from rmtl_tf.export.probe import EXAMPLES, EXAMPLES_INPUT, RANK, RAW, tile, to_examples, to_request
 
 # TF Serving refuses a file with more than 1,000 records; a record may hold many rows.
 LARGEST_BATCH = 100
+# The executor of a graph tunes itself by the cost of its first runs, and memory pools grow in them.
+_REPLAYS = 3
 
 
-def write_warmup(path: Path, raw: Mapping[str, np.ndarray]) -> int:
-    """Writes a TFRecord of PredictionLogs: both signatures, one row and up to 100 rows each.
+def write_warmup(path: Path, raw: Mapping[str, np.ndarray], candidates: Sequence[str] = ()) -> int:
+    """Writes a TFRecord of PredictionLogs: every signature, one row or candidate and up to 100 each.
 
     Args:
         path: file to write; its place in a version is `assets.extra/tf_serving_warmup_requests`.
         raw: raw inputs {name: [N] or [N, L]}.
+        candidates: which of them `rank` takes as lists of candidates; none: there is no such signature.
 
     Returns:
         Number of requests.
@@ -28,11 +32,14 @@ def write_warmup(path: Path, raw: Mapping[str, np.ndarray]) -> int:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = len(next(iter(raw.values())))
-    sizes = sorted({1, min(rows, LARGEST_BATCH)})
+    count = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for size in sizes:
+        for size in sorted({1, min(rows, LARGEST_BATCH)}):
             some = tile(raw, size)
-            for signature, inputs in ((RAW, some), (EXAMPLES, {EXAMPLES_INPUT: to_examples(some)})):
+            requests = {RAW: some, EXAMPLES: {EXAMPLES_INPUT: to_examples(some)}}
+            if candidates:
+                requests[RANK] = to_request(some, candidates)
+            for signature, inputs in requests.items():
                 request = predict_pb2.PredictRequest()
                 request.model_spec.signature_name = signature
                 for name, values in inputs.items():
@@ -41,4 +48,32 @@ def write_warmup(path: Path, raw: Mapping[str, np.ndarray]) -> int:
                     predict_log=prediction_log_pb2.PredictLog(request=request)
                 )
                 writer.write(log.SerializeToString(deterministic=True))
-    return 2 * len(sizes)
+                count += 1
+    return count
+
+
+def replay_warmup(model: Any, path: Path) -> int:
+    """Calls a loaded SavedModel as TF Serving would while loading it: for who serves it from Python.
+
+    The first call of a signature compiles its graph, which takes tens of milliseconds.
+
+    Args:
+        model: what `tf.saved_model.load` returned.
+        path: what `write_warmup` wrote; a version without it is not warmed up.
+
+    Returns:
+        Number of requests.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    if not path.is_file():
+        return 0
+    count = 0
+    for record in tf.data.TFRecordDataset(str(path)):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        for _ in range(_REPLAYS):
+            model.signatures[request.model_spec.signature_name](**inputs)
+        count += 1
+    return count

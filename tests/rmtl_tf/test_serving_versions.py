@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from rmtl_tf import serving_versions
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import read_json
+from rmtl_tf.serving_labels import read_labels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -96,7 +98,7 @@ class TestPush:
     def test_only_the_last_versions_stay(self, tmp_path: Path, base: Path) -> None:
         push(tmp_path, base, *"abcd", keep=2)
         assert serving_versions.versions(base) == [3, 4]
-        assert sorted(path.name for path in base.iterdir()) == [".lock", "3", "4"]
+        assert sorted(path.name for path in base.iterdir()) == [".lock", "3", "4", "models.config"]
 
     def test_folder_without_a_saved_model_is_refused(self, tmp_path: Path, base: Path) -> None:
         with pytest.raises(UserError, match=r"found no saved_model\.pb"):
@@ -107,8 +109,9 @@ class TestPush:
     def test_rest_of_a_killed_push_is_removed_by_the_next(self, tmp_path: Path, base: Path) -> None:
         for name in (".staging-4711-x", ".removing-3"):
             (base / name / "variables").mkdir(parents=True)
+        (base / ".models.config.4711").write_text("half")
         push(tmp_path, base, "a")
-        assert sorted(path.name for path in base.iterdir()) == [".lock", "1"]
+        assert sorted(path.name for path in base.iterdir()) == [".lock", "1", "models.config"]
 
     def test_digest_of_a_model_is_the_same_after_the_push_and_follows_every_file(
         self, tmp_path: Path, base: Path
@@ -177,7 +180,98 @@ class TestRollback:
             serving_versions.rollback(base)
         push(tmp_path, base, "e", keep=2)
         kept = sorted(path.name for path in base.iterdir())
-        assert kept == [".lock", ".rolled-back-3", ".rolled-back-4", "1", "5"]
+        assert kept == [".lock", ".rolled-back-3", ".rolled-back-4", "1", "5", "models.config"]
+
+
+class TestLabels:
+    def labels(self, base: Path) -> tuple[int, int]:
+        labels = read_labels(base)
+        return labels["stable"], labels["canary"]
+
+    def canary(self, tmp_path: Path, base: Path, text: str, keep: int = 5) -> serving_versions.Push:
+        model = tmp_path / f"model-{text}"
+        model = model if model.exists() else saved_model(tmp_path, text)
+        return serving_versions.push(model, base, keep, label="canary")
+
+    def test_push_is_stable_and_a_canary_stands_beside_it(self, tmp_path: Path, base: Path) -> None:
+        push(tmp_path, base, *"ab")
+        assert self.labels(base) == (2, 2)
+        assert self.canary(tmp_path, base, "c").version == 3
+        assert self.labels(base) == (2, 3)
+        assert serving_versions.versions(base) == [1, 2, 3]
+
+    def test_first_canary_is_stable_too_since_there_is_no_other(self, tmp_path: Path, base: Path) -> None:
+        self.canary(tmp_path, base, "a")
+        assert self.labels(base) == (1, 1)
+
+    def test_promoted_canary_is_stable_and_its_label_stays_valid(self, tmp_path: Path, base: Path) -> None:
+        push(tmp_path, base, "a")
+        self.canary(tmp_path, base, "b")
+        assert serving_versions.promote(base) == (1, 2)
+        assert self.labels(base) == (2, 2)
+        assert serving_versions.versions(base) == [1, 2]
+
+    def test_canary_taken_back_leaves_the_stable_version(self, tmp_path: Path, base: Path) -> None:
+        push(tmp_path, base, *"ab")
+        self.canary(tmp_path, base, "c")
+        assert serving_versions.rollback(base) == (3, 2)
+        assert self.labels(base) == (2, 2)
+        assert serving_versions.rollback(base) == (2, 1)
+        assert self.labels(base) == (1, 1)
+
+    @pytest.mark.parametrize("label", ["canary", "stable"])
+    def test_canary_that_was_replaced_is_removed_so_rollback_never_reaches_it(
+        self, tmp_path: Path, base: Path, label: str
+    ) -> None:
+        push(tmp_path, base, "a")
+        self.canary(tmp_path, base, "b")
+        serving_versions.push(saved_model(tmp_path, "c"), base, 5, label=label)
+        assert serving_versions.versions(base) == [1, 3]
+        if label == "canary":
+            serving_versions.promote(base)
+        assert self.labels(base) == (3, 3)
+        assert serving_versions.rollback(base) == (3, 1)
+
+    def test_same_model_pushed_as_stable_promotes_it_and_as_canary_changes_nothing(
+        self, tmp_path: Path, base: Path
+    ) -> None:
+        push(tmp_path, base, "a")
+        assert not self.canary(tmp_path, base, "a").new
+        assert self.labels(base) == (1, 1)
+        self.canary(tmp_path, base, "b")
+        assert not push(tmp_path, base, "b")[0].new
+        assert self.labels(base) == (2, 2)
+
+    def test_labelled_versions_are_kept_however_old(self, tmp_path: Path, base: Path) -> None:
+        push(tmp_path, base, "a")
+        for text in "bcd":
+            self.canary(tmp_path, base, text, keep=1)
+        assert serving_versions.versions(base) == [1, 4]
+        assert self.labels(base) == (1, 4)
+
+    def test_without_a_canary_there_is_nothing_to_promote(self, tmp_path: Path, base: Path) -> None:
+        with pytest.raises(UserError, match="nothing was pushed yet"):
+            serving_versions.promote(base)
+        push(tmp_path, base, "a")
+        with pytest.raises(UserError, match=r"found none.*push --label canary"):
+            serving_versions.promote(base)
+
+    def test_versions_from_before_there_were_labels_count_as_stable(self, tmp_path: Path, base: Path) -> None:
+        push(tmp_path, base, *"ab")
+        (base / "models.config").unlink()
+        self.canary(tmp_path, base, "c")
+        assert self.labels(base) == (2, 3)
+
+    def test_evaluation_compares_with_the_stable_version(self, tmp_path: Path, base: Path) -> None:
+        push(tmp_path, base, *"ab")
+        self.canary(tmp_path, base, "c")
+        assert serving_versions.latest_other_than(base, "d" * 64) == base / "2"
+        stable = serving_versions.model_digest(tmp_path / "model-b")
+        assert serving_versions.latest_other_than(base, stable) == base / "1"
+
+    def test_unknown_label_is_refused(self, tmp_path: Path, base: Path) -> None:
+        with pytest.raises(ValueError, match="stable, canary"):
+            serving_versions.push(saved_model(tmp_path, "a"), base, 5, label="beta")
 
 
 class TestVerify:
@@ -276,3 +370,66 @@ class TestUnderFire:
         last = serving_versions.versions(base)[-1]
         assert push(tmp_path, base, "new", keep=2)[0].version == last + 1
         assert [path.name for path in base.iterdir() if path.name.startswith((".staging", ".removing"))] == []
+
+    def test_reader_never_sees_a_half_version_while_200_pushes_happen_and_some_are_killed(
+        self, tmp_path: Path, base: Path
+    ) -> None:
+        models = [saved_model(tmp_path, f"{number}") for number in range(3)]
+        script = (
+            "import os, sys; from pathlib import Path; from rmtl_tf import serving_versions\n"
+            "os.fsync = lambda _: None  # a killed process loses nothing that the system has\n"
+            "base, *models = map(Path, sys.argv[1:])\n"
+            "last = 0\n"
+            "while last < 200:\n"
+            "    models.append(models.pop(0))  # another model than the newest, after at most two calls\n"
+            "    label = 'canary' if last % 3 else 'stable'\n"
+            "    last = serving_versions.push(models[0], base, 4, label=label).version\n"
+        )
+        problems: list[str] = []
+        stop = threading.Event()
+
+        def read() -> None:
+            while not stop.is_set():
+                found = serving_versions.versions(base)
+                labels = read_labels(base)
+                problems.extend(f"{label} is {v}" for label, v in labels.items() if v < 1)
+                for version in found[-1:]:
+                    try:
+                        wrong = serving_versions.verify(base / str(version))
+                    except FileNotFoundError:
+                        wrong = ["a file vanished"]
+                    if wrong and version in serving_versions.versions(base):
+                        problems.append(f"{version}: {wrong}")
+                # The labels were read after the versions were listed, so they can only be newer.
+                if found and labels and max(labels.values()) < found[-1] - 1:
+                    problems.append(f"labels {labels} of versions {found}")
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        kills = 0
+        random = Random(0)
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        try:
+            while True:
+                command = [sys.executable, "-c", script, str(base), *map(str, models)]
+                process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
+                start = (serving_versions.versions(base) or [0])[-1]
+                limit = start + random.randint(5, 25) if kills < 8 else 200
+                while process.poll() is None and (serving_versions.versions(base) or [0])[-1] < limit:
+                    time.sleep(0.002)
+                if limit >= 200:
+                    assert process.wait(60) == 0
+                    break
+                time.sleep(random.random() * 0.02)
+                process.send_signal(signal.SIGKILL)
+                process.wait(10)
+                kills += 1
+                for version in serving_versions.versions(base):
+                    assert serving_versions.verify(base / str(version)) == []
+        finally:
+            stop.set()
+            reader.join()
+        assert problems == []
+        assert kills == 8
+        assert serving_versions.versions(base)[-1] >= 200
+        assert set(read_labels(base).values()) <= set(serving_versions.versions(base))

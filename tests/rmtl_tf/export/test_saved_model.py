@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 
 from rmtl_tf.backbones import ESMM
-from rmtl_tf.errors import UserError
 from rmtl_tf.export import probe
 from rmtl_tf.export.parity import UNSEEN, hard_records, training_path, write_parity
 from rmtl_tf.export.saved_model import export_saved_model
-from rmtl_tf.export.warmup import write_warmup
+from rmtl_tf.export.score import ScoreFormula
+from rmtl_tf.export.warmup import replay_warmup, write_warmup
 from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph
 from rmtl_tf.features.spec import HistorySpec, HistoryTask
 from rmtl_tf.schema import Task
@@ -38,7 +38,8 @@ def exported(tmp_path_factory):
     directory = tmp_path_factory.mktemp("export")
     GRAPH.save(directory / "graph")
     backbone = ESMM(GRAPH.input_spec(), GRAPH.tasks, embedding_dim=4, bottom=(8,), tower=(4,), seed=1)
-    export_saved_model(backbone, GRAPH, directory / "graph", {"click": 1.0, "buy": 2.0}, directory / "model")
+    score = ScoreFormula({"click": 1.0, "buy": 2.0})
+    export_saved_model(backbone, GRAPH, directory / "graph", score, directory / "model")
     return directory / "model", backbone
 
 
@@ -137,12 +138,47 @@ def test_it_loads_where_only_tensorflow_is_installed(exported):
     assert result.stdout.strip() == "['buy', 'click', 'score'] False"
 
 
-@pytest.mark.parametrize(("score", "message"), [({"clik": 1.0}, 'did you mean "click"')])
-def test_a_score_of_an_unknown_task_is_refused(tmp_path, score, message):
-    GRAPH.save(tmp_path / "graph")
-    backbone = ESMM(GRAPH.input_spec(), GRAPH.tasks, embedding_dim=4, bottom=(8,), tower=(4,))
-    with pytest.raises(UserError, match=message):
-        export_saved_model(backbone, GRAPH, tmp_path / "graph", score, tmp_path / "model")
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("price", ["cheap"] * 2, "dtype=tf.string, name='price'"),
+        ("t", [1.5, 2.5], "dtype=tf.float32, name='t'"),
+        ("item", [["i1"], ["i2"]], "shape=(2, 1), dtype=tf.string, name='item'"),
+    ],
+)
+def test_wrong_type_or_shape_is_refused_by_tensorflow_naming_the_input(exported, name, value, message):
+    served = tf.saved_model.load(str(exported[0])).signatures["serving_default"]
+    rows = {
+        "user": ["ann"] * 2,
+        "item": ["i1", "i2"],
+        "price": [1.0, 2.0],
+        "t": tf.constant([1, 2], tf.int64),
+    }
+    counts = {"past_click_known": [0.0, 1.0], "past_click_positive": [0.0, 1.0]}
+    served(**{name: tf.constant(value) for name, value in (rows | counts).items()})
+    with pytest.raises((TypeError, tf.errors.InvalidArgumentError)) as caught:
+        served(**{n: tf.constant(v) for n, v in {**rows, **counts, name: value}.items()})
+    assert message in reasons(caught.value)
+
+
+def reasons(error: BaseException | None) -> str:
+    """The messages of an error and of those it was raised from, as a traceback shows them."""
+    return "" if error is None else f"{error}\n{reasons(error.__cause__ or error.__context__)}"
+
+
+def test_inputs_of_different_lengths_are_no_answer(exported):
+    served = tf.saved_model.load(str(exported[0])).signatures["serving_default"]
+    two = {name: tf.constant([1.0, 2.0]) for name in ("price", "past_click_known", "past_click_positive")}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?i)shape"):
+        served(
+            user=tf.constant(["ann"]), item=tf.constant(["i1", "i2"]), t=tf.constant([1, 2], tf.int64), **two
+        )
+
+
+def test_absent_input_is_refused_by_name(exported):
+    served = tf.saved_model.load(str(exported[0])).signatures["serving_default"]
+    with pytest.raises(TypeError, match="item"):
+        served(user=tf.constant(["ann"]))
 
 
 HISTORY = HistorySpec(
@@ -172,7 +208,9 @@ def looking_back(tmp_path_factory):
     GRAPH.save(directory / "graph")
     spec = replace(GRAPH.input_spec(), history=HISTORY)
     backbone = ESMM(spec, GRAPH.tasks, embedding_dim=4, bottom=(8,), tower=(4,), seed=1)
-    export_saved_model(backbone, GRAPH, directory / "graph", {}, directory / "model", HISTORY)
+    score = ScoreFormula({"click": 1.0, "buy": 1.0})
+    candidates = ("item", "price")
+    export_saved_model(backbone, GRAPH, directory / "graph", score, directory / "model", HISTORY, candidates)
     raw = hard_records(past_columns(), GRAPH, 40, HISTORY)
     write_parity(
         directory / "parity.npz", raw, training_path(backbone, GRAPH, raw, HISTORY), ["click", "buy"]
@@ -180,7 +218,7 @@ def looking_back(tmp_path_factory):
     return directory, backbone, raw
 
 
-def test_histories_are_served_as_in_training_by_both_signatures(looking_back):
+def test_histories_are_served_as_in_training_by_every_signature(looking_back):
     directory, _, raw = looking_back
     there = raw["history_item"] != b""
     assert {0, 1, 3, 5} <= set(there.sum(axis=1))
@@ -188,6 +226,7 @@ def test_histories_are_served_as_in_training_by_both_signatures(looking_back):
     assert (raw["history_item"] == UNSEEN.encode()).any()
     answer = probe.probe(directory / "model", directory / "parity.npz", [1, 100], 1, 1e-6)
     assert {check["name"]: check for check in answer["checks"] if not check["passed"]} == {}
+    assert set(answer["timings"]) == {"serving_default", "serve_examples", "rank"}
 
 
 def test_only_the_last_entries_count_and_absent_lists_are_no_history(looking_back):
@@ -211,6 +250,17 @@ def test_only_the_last_entries_count_and_absent_lists_are_no_history(looking_bac
 
 def test_warm_up_requests_hold_the_lists(looking_back, tmp_path):
     _, _, raw = looking_back
-    assert write_warmup(tmp_path / "requests", raw) == 4
+    assert write_warmup(tmp_path / "requests", raw, ["item", "price"]) == 6
     first = next(iter(tf.data.TFRecordDataset(str(tmp_path / "requests")))).numpy()
     assert b"history_item" in first
+
+
+def test_replay_calls_every_signature_with_the_recorded_requests(looking_back, tmp_path):
+    directory, _, raw = looking_back
+    write_warmup(tmp_path / "requests", raw, ["item", "price"])
+    loaded = tf.saved_model.load(str(directory / "model"))
+    assert replay_warmup(loaded, tmp_path / "requests") == 6
+    assert replay_warmup(loaded, tmp_path / "none") == 0
+    write_warmup(tmp_path / "other", {"item": raw["item"]})  # requests that the model cannot answer
+    with pytest.raises(TypeError):
+        replay_warmup(loaded, tmp_path / "other")

@@ -16,6 +16,7 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.export import probe
 from rmtl_tf.export.parity import UNSEEN, hard_records, training_path, write_parity
 from rmtl_tf.export.saved_model import export_saved_model
+from rmtl_tf.export.score import ScoreFormula
 from rmtl_tf.features.apply import GraphApplier
 from rmtl_tf.features.encoder import RawEncoder, parse_examples, signature
 from rmtl_tf.features.graph import Categorical, TransformGraph
@@ -119,10 +120,13 @@ def test_ids_and_history_have_one_value(changes):
         check_spec(replace(GRAPH.input_spec(), **changes))
 
 
-def test_lists_are_served_as_in_training_by_both_signatures(tmp_path):
+def test_lists_are_served_as_in_training_by_every_signature(tmp_path):
     GRAPH.save(tmp_path / "graph")
     backbone = ESMM(GRAPH.input_spec(), GRAPH.tasks, embedding_dim=4, bottom=(8,), tower=(4,), seed=1)
-    export_saved_model(backbone, GRAPH, tmp_path / "graph", {}, tmp_path / "model")
+    score = ScoreFormula({"click": 1.0})
+    export_saved_model(
+        backbone, GRAPH, tmp_path / "graph", score, tmp_path / "model", candidates=["item", "tag"]
+    )
     rng = np.random.default_rng(0)
     lists = rng.choice(np.array([b"a", b"b", b"c", b"new", b""], object), (60, 3))
     columns = {
@@ -136,6 +140,7 @@ def test_lists_are_served_as_in_training_by_both_signatures(tmp_path):
     write_parity(tmp_path / "parity.npz", raw, training_path(backbone, GRAPH, raw), ["click"])
     answer = probe.probe(tmp_path / "model", tmp_path / "parity.npz", [1, 100], 1, 1e-6)
     assert {check["name"]: check for check in answer["checks"] if not check["passed"]} == {}
+    assert "rank parity" in [check["name"] for check in answer["checks"]]
     served = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
 
     def ask(*tags: bytes) -> float:

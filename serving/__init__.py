@@ -1,0 +1,1 @@
+"""How other teams call a pushed model: TF Serving's configuration, clients, a server in plain TensorFlow."""
