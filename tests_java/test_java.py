@@ -18,8 +18,9 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from rmtl_tf.backbones import ESMM, PLE
 from rmtl_tf.export.parity import hard_records, training_path
-from rmtl_tf.export.probe import EXAMPLES, EXAMPLES_INPUT, RAW, to_examples
+from rmtl_tf.export.probe import EXAMPLES, EXAMPLES_INPUT, RANK, RAW, to_examples
 from rmtl_tf.export.saved_model import export_saved_model
+from rmtl_tf.export.score import ScoreFormula
 from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph
 from rmtl_tf.features.spec import HistorySpec, HistoryTask
 from rmtl_tf.schema import Task
@@ -41,6 +42,7 @@ GRAPH = TransformGraph(
 )
 HISTORY = HistorySpec("gru", 3, 1, "item_id", ("item_id", "price"), (HistoryTask("click", "click", 0),))
 COUNT, LENGTH = 40, 5
+CANDIDATES = ("item_id", "price")
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +84,16 @@ def export(directory: Path, kind: type, history: HistorySpec | None):
     GRAPH.save(directory / "graph")
     sizes = {"embedding_dim": 8, "tower": (8,), "seed": 1}
     backbone = kind(replace(GRAPH.input_spec(), history=history), GRAPH.tasks, **sizes)
-    score = {"click": 1.0, "buy": 2.0}
-    export_saved_model(backbone, GRAPH, directory / "graph", score, directory / "model", history)
-    return directory / "model", backbone
+    score = ScoreFormula({"click": 1.0, "buy": 2.0})
+    target = directory / "model"
+    export_saved_model(backbone, GRAPH, directory / "graph", score, target, history, CANDIDATES)
+    return target, backbone
+
+
+def ranked(raw: dict) -> dict:
+    """Two requests: the context of the first two records, and the items of each half of all."""
+    half = {name: np.asarray(raw[name]).reshape(2, -1) for name in CANDIDATES}
+    return {name: values[:2] for name, values in raw.items()} | half
 
 
 @pytest.mark.parametrize(("kind", "history"), [(PLE, None), (ESMM, HISTORY)], ids=["no history", "history"])
@@ -92,7 +101,7 @@ def test_java_answers_every_signature_as_python_does(tmp_path, java, kind, histo
     model, backbone = export(tmp_path, kind, history)
     raw = hard_records(columns(), GRAPH, COUNT, history)
     trained = training_path(backbone, GRAPH, raw, history)
-    requests = {RAW: raw, EXAMPLES: {EXAMPLES_INPUT: to_examples(raw)}}
+    requests = {RAW: raw, EXAMPLES: {EXAMPLES_INPUT: to_examples(raw)}, RANK: ranked(raw)}
     for signature, inputs in requests.items():
         folder = tmp_path / "requests" / signature / "inputs"
         folder.mkdir(parents=True)
@@ -106,12 +115,15 @@ def test_java_answers_every_signature_as_python_does(tmp_path, java, kind, histo
         answers = {
             file.name: read(file) for file in (tmp_path / "requests" / signature / "outputs").iterdir()
         }
-        assert set(answers) == set(python) == {"click", "buy", "score"}
+        order = {"order"} if signature == RANK else set()
+        assert set(answers) == set(python) == {"click", "buy", "score"} | order
         for name, values in python.items():
-            assert answers[name].dtype == np.float32
+            assert answers[name].dtype == (np.int32 if name in order else np.float32)
             np.testing.assert_allclose(
                 answers[name], values, atol=1e-6, rtol=0, err_msg=f"{signature} {name}"
             )
+        if signature == RANK:
+            continue
         for k, task in enumerate(("click", "buy")):
             np.testing.assert_allclose(answers[task], trained[:, k], atol=1e-6, rtol=0)
             assert np.ptp(answers[task]) > 1e-3
