@@ -31,14 +31,22 @@ RUNTIME = 384 << 20  # traced functions, threads, buffers: measured, whatever th
 ACTIVATIONS = 3  # floats a unit and record: its output, its gradient, one more for masks and intermediates
 
 
-def optimizer_copies() -> tuple[float, float]:
-    """Of the optimizer, copies of what it trains: kept between steps, and made for the time of a step.
+# Rule of tables (docs/optimizers.md) -> copies of a table it keeps between steps. A step of one that visits
+# rows makes none; "dense" has the dense gradient and intermediate results of that size, about four (measured:
+# benchmarks/train/big_tables.py, 4 M rows of width 32). Putting the best weights back takes one.
+_KEPT = {"adam_lazy": 2.0, "adam": 2.0, "adagrad": 1.0, "adagrad_rowwise": 0.1, "ftrl": 2.0, "dense": 2.0}
+_DENSE_STEP, _SPARSE_STEP = 5.0, 1.0
 
-    Adam keeps two moments; while it updates a whole table there are its dense gradient and intermediate
-    results of that size. Measured (benchmarks/train/big_tables.py, 4 M rows of width 32): about four copies
-    in a step, one more when the best weights are put back.
+
+def optimizer_copies(rule: str, followed: bool = False) -> tuple[float, float]:
+    """Of the optimizer, copies of the tables it trains: kept between steps, and made for the time of a step.
+
+    Args:
+        rule: `training.optimizer.tables`.
+        followed: a target network follows what is trained; then exact Adam visits all rows.
     """
-    return 2.0, 5.0
+    dense = rule == "dense" or (rule == "adam" and followed)
+    return _KEPT[rule], _DENSE_STEP if dense else _SPARSE_STEP
 
 
 @dataclass(frozen=True)
@@ -112,11 +120,11 @@ def estimate(problem: Problem, model: ModelConfig, training: TrainingConfig, war
     Args:
         warm: it starts from weights of an earlier model.
     """
-    spec = problem.spec
+    spec, rule = problem.spec, training.optimizer.tables
     actor, width = _actor(problem, model)
     critics = _critics(problem, training, width)
     earlier = (Part("earlier model", actor, 1),) if warm else ()
-    stages = [Stage("pretrain", (*earlier, *_learning("actor", actor)))]
+    stages = [Stage("pretrain", (*earlier, *_learning("actor", actor, rule)))]
     base = (*earlier, Part("pretrained weights", actor, 1))
     made: list[str] = []
     for place, arm in enumerate(training.arms):
@@ -127,16 +135,22 @@ def estimate(problem: Problem, model: ModelConfig, training: TrainingConfig, war
         name = _critic_key(training, arm)
         if arm.agent.name != "rmtl":
             pair = (Part("target actor", actor, 1), Part("target critic", critics[name], 1))
-            both = (*_learning("actor", actor), *_learning("critic", critics[name], best=False))
+            both = (
+                *_learning("actor", actor, rule, followed=True),
+                *_learning("critic", critics[name], rule, best=False, followed=True),
+            )
             stages.append(Stage(arm.name, (*base, *idle, *both, *pair)))
             continue
         if needs_critic(arm) and name not in made:
             if name not in loaded:
-                learning = (*_learning("critic", critics[name]), Part("target critic", critics[name], 1))
+                learning = (
+                    *_learning("critic", critics[name], rule, followed=True),
+                    Part("target critic", critics[name], 1),
+                )
                 stages.append(Stage(f"critic of {arm.name}", (*base, *idle, *learning)))
                 idle = (*idle, Part("critic", critics[name], 1))
             made.append(name)
-        stages.append(Stage(f"finetune-{arm.name}", (*base, *idle, *_learning("actor", actor))))
+        stages.append(Stage(f"finetune-{arm.name}", (*base, *idle, *_learning("actor", actor, rule))))
     tables = {name: spec.layout(name).rows for name, _ in spec.categorical}
     units = max(network.units for network in (actor, *critics.values()))
     batch = FLOAT * ACTIVATIONS * training.batch_size * units
@@ -202,9 +216,11 @@ def _critic_key(training: TrainingConfig, arm: ArmConfig) -> str:
     return arm.saved_critic or critic_name(training.critic_of(arm))
 
 
-def _learning(what: str, network: Network, best: bool = True) -> tuple[Part, ...]:
+def _learning(
+    what: str, network: Network, rule: str, best: bool = True, followed: bool = False
+) -> tuple[Part, ...]:
     """A network that is trained."""
-    kept, step = optimizer_copies()
+    kept, step = optimizer_copies(rule, followed)
     parts = (
         Part(what, network, 1),
         Part(f"optimizer of the {what}", network, kept),

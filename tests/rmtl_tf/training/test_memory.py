@@ -114,6 +114,17 @@ def test_agents_hold_targets_and_two_optimizers():
     assert "best weights of the critic" not in found["d"]
 
 
+def test_a_rule_that_visits_rows_needs_no_room_for_a_step_of_the_whole_table():
+    lazy, dense, exact = (
+        stages(["control", "paper"], optimizer={"tables": rule}) for rule in ("adam_lazy", "dense", "adam")
+    )
+    step = "a step of the actor"
+    assert lazy["pretrain"][step] == exact["pretrain"][step] < dense["pretrain"][step]
+    # Exact Adam cannot skip rows of a critic whose target follows.
+    step = "a step of the critic"
+    assert lazy["critic of paper"][step] < exact["critic of paper"][step] == dense["critic of paper"][step]
+
+
 def given(rows: dict[str, int], width=32) -> tuple[Estimate, InputSpec]:
     """An estimate of 6 copies of tables of a width, and nothing else of size."""
     spec = InputSpec(tuple(rows.items()), ids=tuple(rows))
