@@ -297,7 +297,7 @@ def facts(feature: Encoded) -> dict[str, Any]:
     """Everything that says how the feature is encoded, as plain data."""
     values = _fields(feature)
     if isinstance(feature, Categorical):
-        values["vocabulary"] = list(feature.vocabulary)
+        values["vocabulary"] = tuple(feature.vocabulary)
     return values
 
 
