@@ -20,7 +20,7 @@ _META = "meta"
 def save_checkpoint(path: Path, groups: Mapping[str, Sequence[Any]], meta: Mapping[str, Any]) -> None:
     """Writes groups of variables or arrays, and JSON-able `meta`, so that a reader sees all or nothing."""
     arrays: dict[str, Any] = {
-        f"{group}/{number}": np.asarray(value)
+        f"{group}/{number}": np.asarray(value.numpy() if hasattr(value, "numpy") else value)
         for group, values in groups.items()
         for number, value in enumerate(values)
     }

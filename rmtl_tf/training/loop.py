@@ -15,11 +15,15 @@ import numpy as np
 from tqdm import tqdm
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
+from rmtl_tf.inputs import Batcher, RecordTable
 from rmtl_tf.training.checkpoint import assign, load_checkpoint, save_checkpoint
+from rmtl_tf.training.cluster import Cluster
+from rmtl_tf.training.parts import Parts
 from rmtl_tf.training.tensorboard import PhaseLogger
 
 log = logging.getLogger(__name__)
+
+SEED_STATE = "seed_generator_state"
 
 
 @dataclass
@@ -65,6 +69,8 @@ class Phase:
         checkpoint: file of this phase's checkpoint.
         checkpoint_steps: batches between checkpoints inside an epoch.
         logger: TensorBoard's, if any.
+        cluster: where batches are computed; None: here.
+        parts: of the table; None: it is one.
     """
 
     def __init__(
@@ -86,11 +92,14 @@ class Phase:
         checkpoint: Path,
         checkpoint_steps: int,
         logger: PhaseLogger | None = None,
+        cluster: Cluster | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.name, self.kept, self.state = name, list(kept), list(state)
         self.turns: Callable[[np.ndarray], list[tuple[keras.Model, np.ndarray]]]
         self.turns = getattr(model, "turns", lambda plan: [(model, plan)])
-        self.table, self.batcher = table, Batcher(table, extras)
+        self.cluster, self.parts = cluster or Cluster(), parts or Parts.whole(table)
+        self.batcher = Batcher(table, extras)
         self.batch_size, self.seed = batch_size, seed
         self.max_epochs, self.patience = max_epochs, patience
         self.evaluate, self.monitor = evaluate, monitor
@@ -115,24 +124,21 @@ class Phase:
 
     def _epoch(self) -> None:
         progress = self.progress
-        turns = self.turns(epoch_plan(self.table, self.batch_size, self.seed, progress.epoch))
-        plan = np.concatenate([part for _, part in turns])
-        follower = _Follower(self, plan)
+        plan, rows = self.parts.plan(self.batch_size, self.seed, progress.epoch)
+        turns = self.turns(plan)
+        if len(turns) > 1:
+            rows = np.concatenate([(part >= 0).sum(axis=1) for _, part in turns])
+        follower = _Follower(self, rows)
+        callbacks: list[keras.callbacks.Callback] = [follower]
         if self.logger is not None:
-            self.logger.start_epoch(progress.epoch, progress.step, len(plan), self.batch_size)
+            self.logger.start_epoch(progress.epoch, progress.step, len(rows), self.batch_size)
+            callbacks.append(self.logger)
         done = progress.step
         for model, part in turns:
             if done < len(part):
-                model.fit(
-                    self.batcher.batches(part[done:]),
-                    epochs=progress.epoch + 1,
-                    initial_epoch=progress.epoch,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[follower] if self.logger is None else [follower, self.logger],
-                )
+                self.cluster.fit(model, self.batcher, part[done:], progress.epoch, callbacks)
             done = max(done - len(part), 0)
-        metrics = self.evaluate()
+        metrics = self.cluster.agree(self.evaluate())
         means = {key: total / progress.counts[key] for key, total in progress.sums.items()}
         progress.history.append({"epoch": progress.epoch + 1, **means, **metrics})
         progress.epoch, progress.step, progress.sums, progress.counts = progress.epoch + 1, 0, {}, {}
@@ -151,14 +157,24 @@ class Phase:
         progress.finished = progress.wait >= self.patience or progress.epoch >= self.max_epochs
 
     def save(self) -> None:
+        if not self.cluster.is_chief:
+            return
         groups = {"kept": self.kept, "state": self.state, "best": self.best}
         save_checkpoint(self.checkpoint, groups, asdict(self.progress))
 
     def _restore(self) -> None:
         stored = load_checkpoint(self.checkpoint)
-        if stored is None:
-            return
-        groups, meta = stored
+        if stored is not None:
+            self._assign(*stored)
+        place = {"epoch": self.progress.epoch, "step": self.progress.step}
+        if self.cluster.agree(place) != place:
+            raise UserError(
+                f"{self.name}: {self.checkpoint} is not what the chief sees. Expected one folder for all "
+                "workers. Mount the run's root on every machine."
+            )
+        self.cluster.spread([v for v in self.state if v.name == SEED_STATE])
+
+    def _assign(self, groups: Mapping[str, list[np.ndarray]], meta: Mapping[str, Any]) -> None:
         assign(self.kept, groups["kept"])
         assign(self.state, groups.get("state", []))
         self.best = groups["best"]
@@ -169,9 +185,9 @@ class Phase:
 class _Follower(keras.callbacks.Callback):
     """Counts batches, stops at NaN or infinity, and writes checkpoints inside an epoch."""
 
-    def __init__(self, phase: Phase, plan: np.ndarray) -> None:
+    def __init__(self, phase: Phase, rows: np.ndarray) -> None:
         super().__init__()
-        self.phase, self.plan = phase, plan
+        self.phase, self.rows = phase, rows
         self.clock = 0.0
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
@@ -189,12 +205,12 @@ class _Follower(keras.callbacks.Callback):
             )
         now = time.perf_counter()
         if self.clock:
-            progress.records += int((self.plan[progress.step] >= 0).sum())
+            progress.records += int(self.rows[progress.step])
             progress.seconds += now - self.clock
         self.clock = now
         progress.step += 1
         for key, value in values.items():
             progress.sums[key] = progress.sums.get(key, 0.0) + value
             progress.counts[key] = progress.counts.get(key, 0) + 1
-        if progress.step % self.phase.checkpoint_steps == 0 and progress.step < len(self.plan):
+        if progress.step % self.phase.checkpoint_steps == 0 and progress.step < len(self.rows):
             self.phase.save()

@@ -19,6 +19,7 @@ from rmtl_tf.files import digest_json, read_json, write_json
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.arms import check_arms, train_arm
 from rmtl_tf.training.checkpoint import assign
+from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.critics import Critics, needs_critic
 from rmtl_tf.training.networks import build
 from rmtl_tf.training.phases import Trainer
@@ -44,6 +45,7 @@ def run_training(
     seed: int,
     directory: Path,
     start: Weights | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Trains all arms and writes into `directory`: `run.json` (summary), `weights/<arm>.weights.h5`,
     `critics/<name>/` (`rmtl_tf.rl.critic_io`), `omega.npz` (a sample of omega on train records, an array
@@ -51,13 +53,30 @@ def run_training(
 
     `start`: weights for phase A to begin with (`rmtl_tf.training.warm_start`), in the backbone's order.
 
+    `cluster`: what computes the batches; None: this process. Its chief alone writes.
+
     A killed run goes on from `directory/.checkpoints`.
     """
+    cluster = cluster or Cluster()
     make_deterministic(seed)
     check_arms(training, problem.names)
-    trainer = Trainer(problem, model, training, seed, directory / ".checkpoints", directory / "tensorboard")
-    critics = Critics(trainer, graph, directory)
     summary = Summary(problem, model, training, seed)
+    summary.values["records"]["train"] = int(sum(cluster.gather(np.array(len(problem.train.records)))))
+    trainer = Trainer(
+        problem, model, training, seed, directory / ".checkpoints", directory / "tensorboard", cluster
+    )
+    with cluster.scope():
+        actors, omegas = _train(trainer, Critics(trainer, graph, directory), summary, start)
+    if cluster.is_chief:
+        _write(trainer, summary, actors, omegas, graph, item, directory)
+    cluster.gather(np.zeros(1))  # nobody leaves before everything is written
+
+
+def _train(
+    trainer: Trainer, critics: Critics, summary: Summary, start: Weights | None
+) -> tuple[dict[str, Weights], dict[str, Any]]:
+    """Every arm's weights and its sample of omega."""
+    training = trainer.training
     frozen, progress = trainer.pretrain(start)
     summary.add_actor(PRETRAINED, None, progress)
     actors = {PRETRAINED: frozen.weights}
@@ -73,10 +92,23 @@ def run_training(
         if done.omega is not None:
             summary.add_omega(arm.name, done.omega)
             omegas[arm.name] = _sample(done.omega)
+    return actors, omegas
+
+
+def _write(
+    trainer: Trainer,
+    summary: Summary,
+    actors: dict[str, Weights],
+    omegas: dict[str, Any],
+    graph: TransformGraph,
+    item: str | None,
+    directory: Path,
+) -> None:
+    model, training = trainer.model, trainer.training
     export = summary.choose(training.export)
     _write_weights(trainer, actors, directory)
     np.savez_compressed(directory / "omega.npz", **omegas)
-    summary.values["parameters"] = sum(int(w.size) for w in frozen.weights)
+    summary.values["parameters"] = sum(int(w.size) for w in actors[PRETRAINED])
     write_json(directory / RUN_FILE, summary.values)
     logs = directory / "tensorboard"
     _write_overview(logs, summary, model, training)
