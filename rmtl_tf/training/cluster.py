@@ -165,12 +165,13 @@ class ParameterServers(Cluster):
 
     Args:
         strategy: made in the chief's process; workers and servers run `tf.distribute.Server`.
+        workers: how many there are.
     """
 
-    def __init__(self, strategy: tf.distribute.ParameterServerStrategy) -> None:
+    def __init__(self, strategy: tf.distribute.ParameterServerStrategy, workers: int) -> None:
         self.strategy = strategy
         self.coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-        self.workers = len(strategy.cluster_resolver.cluster_spec().as_dict()["worker"])
+        self.workers = workers
 
     def scope(self) -> AbstractContextManager:
         return self.strategy.scope()

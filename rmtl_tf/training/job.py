@@ -15,6 +15,7 @@ from pydantic import Field
 from rmtl_tf.config import FeedbackConfig, ModelConfig, Strict, TrainingConfig
 from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.files import digest_json, read_json
+from rmtl_tf.tensorflow_noise import quiet_import
 
 MENDABLE, LOST = 2, 75  # exit codes: an error for a person; another process of the cluster is gone
 
@@ -109,8 +110,16 @@ def main(file: str, message: str) -> int:
 def _is_lost(error: Exception) -> bool:
     import tensorflow as tf
 
-    return isinstance(
-        error, tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.DeadlineExceededError
+    errors = tf.errors
+    kinds = (
+        errors.UnavailableError,
+        errors.AbortedError,
+        errors.DeadlineExceededError,
+        errors.CancelledError,
+    )
+    # Which error a broken connection becomes depends on who notices it first.
+    return isinstance(error, kinds) or (
+        isinstance(error, errors.OpError) and "Collective ops is aborted" in str(error)
     )
 
 
@@ -144,9 +153,12 @@ def serve(strategy: str) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_import("tensorflow")
     with contextlib.suppress(KeyboardInterrupt):
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("rmtl_tf").setLevel(logging.INFO)
+        for name in ("tensorflow", "absl"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         log = logging.getLogger("rmtl_tf.training.job")
         if sys.argv[1] == "--serve":
             serve(sys.argv[2])

@@ -124,9 +124,9 @@ def make_cluster(training: TrainingConfig) -> Cluster:
         own_task(strategy)
         cluster = Mirrored(tf.distribute.MultiWorkerMirroredStrategy())
     elif strategy == PARAMETER_SERVER:
-        own_task(strategy)
+        workers = len(own_task(strategy).cluster["worker"])
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-        cluster = ParameterServers(tf.distribute.ParameterServerStrategy(resolver))
+        cluster = ParameterServers(tf.distribute.ParameterServerStrategy(resolver), workers)
     else:
         cluster = Cluster()
     if training.shards % cluster.replicas:
