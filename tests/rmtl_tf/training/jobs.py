@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: a small job on disk, free ports, workers that are started and killed."""
+"""Trainings in processes of their own: a small job on disk, workers that are started and killed."""
 
 from __future__ import annotations
 

@@ -28,8 +28,7 @@ from pathlib import Path
 from rmtl_tf.training.supervise import follow
 follow(sys.argv[1], Path(sys.argv[2]))
 """
-# Sums of float32 in another order, amplified by Adam's division in two phases. TD errors and correlations of a
-# critic that has learnt for one epoch are left to the losses: they are differences of nearly equal numbers.
+# float32 sums in another order, divided by Adam's small second moments, over three phases.
 TOLERANCE = 2e-4
 
 
