@@ -52,7 +52,7 @@ for name in LOSS_WEIGHTINGS:
     for number, changes in enumerate(options):
         weighting = build_weighting(WeightingConfig(name=name, window=1, **changes))
         whole = steps(weighting, tf.constant(losses), {k: tf.constant(v) for k, v in real.items()})[0].numpy()
-        out = strategy.run(tf.function(lambda l, a: steps(weighting, l, a)),
+        out = strategy.run(lambda l, a: steps(weighting, l, a),
                            args=(halves(losses), {k: halves(v) for k, v in real.items()}))
         parts = np.concatenate([part.numpy() for part in strategy.experimental_local_results(out[0])])
         result[f"{name} {number}"] = float(np.abs(parts / whole - 1).max())
