@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from components import summary
+from components import garbage, lineage, summary
 from components.base import Component
 from components.evaluator import Evaluator, EvaluatorParameters
 from components.example_gen import example_gen
@@ -44,6 +44,11 @@ examples:
     python pipeline.py status --config configs/simulator.yaml
   take the newest pushed model back:
     python pipeline.py rollback --config configs/simulator.yaml
+  what made pushed version 3, down to the raw files' sha256; what is different between two runs:
+    python pipeline.py lineage 3 --config configs/simulator.yaml
+    python pipeline.py diff runs/simulator/Reporter/KEY runs/simulator
+  remove artifacts that neither the last run nor a pushed model needs:
+    python pipeline.py gc --config configs/simulator.yaml --dry-run
   are these serving requests what the schema says?
     python pipeline.py validate --config configs/simulator.yaml --examples REQUESTS.tfrecord
   a first draft of a schema for your own table:
@@ -181,6 +186,31 @@ def rollback_command(arguments: argparse.Namespace) -> None:
     print(f"Version {back} is taken back; TF Serving serves version {now} of {directory}.")
 
 
+def lineage_command(arguments: argparse.Namespace) -> None:
+    place = arguments.place
+    if place.name == str(place) and str(place).isdecimal():
+        if arguments.config is None:
+            raise UserError(f"lineage: version {place} of which run? Add --config FILE, or give its folder.")
+        place = load_config(arguments.config, arguments.set).serving_directory / place
+    print(lineage.lineage_text(place, arguments.check))
+
+
+def diff_command(arguments: argparse.Namespace) -> None:
+    print(lineage.difference_text(arguments.first, arguments.second))
+
+
+def gc_command(arguments: argparse.Namespace) -> None:
+    config = load_config(arguments.config, arguments.set)
+    found = garbage.collect(
+        config.pipeline_root, config.serving_directory, arguments.keep_days, arguments.dry_run
+    )
+    for folder, size in found.removed.items():
+        print(f"{size / 1e6:10.1f} MB  {summary.shown(folder)}")
+    total = sum(found.removed.values()) / 1e6
+    verb = "would be removed" if arguments.dry_run else "removed"
+    print(f"{len(found.removed)} outputs of steps {verb} ({total:.1f} MB); {len(found.kept)} are needed.")
+
+
 def validate_command(arguments: argparse.Namespace) -> None:
     from rmtl_tf.data.feedback import feedback_columns
     from rmtl_tf.data.validation.artifact import stop_on_errors, summary
@@ -226,7 +256,9 @@ def parser() -> argparse.ArgumentParser:
         prog="pipeline.py", description=__doc__, epilog=EXAMPLES, formatter_class=form
     )
     commands = top.add_subparsers(
-        dest="command", required=True, metavar="{run,worker,status,rollback,validate,infer-schema}"
+        dest="command",
+        required=True,
+        metavar="{run,worker,status,rollback,lineage,diff,gc,validate,infer-schema}",
     )
 
     def add(name: str, text: str, command) -> argparse.ArgumentParser:
@@ -266,6 +298,33 @@ def parser() -> argparse.ArgumentParser:
     of_rollback = add("rollback", "take the newest pushed model out of TF Serving's sight", rollback_command)
     of_rollback.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
+    )
+    of_lineage = add(
+        "lineage", "what made a pushed version or an artifact, from the raw files on", lineage_command
+    )
+    of_lineage.add_argument(
+        "place",
+        type=Path,
+        metavar="VERSION",
+        help="number of a pushed version (with --config); or a folder: of a version, a step's outputs, a run",
+    )
+    of_lineage.add_argument("--config", type=Path, metavar="FILE", help="configuration of the run")
+    of_lineage.add_argument(
+        "--check", action="store_true", help="read every artifact again: is it what was recorded?"
+    )
+    of_diff = add("diff", "which input, setting or source is different, and how metrics moved", diff_command)
+    for number in ("first", "second"):
+        of_diff.add_argument(
+            number,
+            type=Path,
+            metavar=number.upper(),
+            help="a run's root, a step's outputs, or a pushed version",
+        )
+    of_gc = add("gc", "remove artifacts that neither the last run nor a pushed model needs", gc_command)
+    of_gc.add_argument("--config", type=Path, required=True, metavar="FILE", help="configuration of the run")
+    of_gc.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
+    of_gc.add_argument(
+        "--keep-days", type=float, default=0.0, metavar="N", help="also keep what was made in the last N days"
     )
     of_validate = add("validate", "hold serving requests against the schema", validate_command)
     of_validate.add_argument(

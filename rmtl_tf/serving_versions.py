@@ -50,6 +50,17 @@ def versions(directory: Path) -> list[int]:
     return _numbers(directory, "")
 
 
+def kept(directory: Path) -> list[Path]:
+    """The folders of all versions that are there, those taken back too."""
+    seen = [directory / str(version) for version in versions(directory)]
+    return seen + [_rolled_back(directory, version) for version in _numbers(directory, _ROLLED_BACK)]
+
+
+def number(version: Path) -> int | None:
+    """The number under which a version was pushed, if its manifest is there."""
+    return _manifest(version).get("version")
+
+
 def latest(directory: Path) -> Path | None:
     """The version TF Serving serves: the one with the largest number."""
     found = versions(directory)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import polars as pl
 import pytest
 
 from rmtl_tf.config import SimulatorConfig
 from rmtl_tf.data.simulator import simulate
-from rmtl_tf.files import read_json
-from tests.e2e.conftest import only, run_pipeline
+from rmtl_tf.files import digest_file, read_json
+from tests.e2e.conftest import ROOT, only, run_pipeline
 
 WEEK = 7 * 86_400
 
@@ -58,3 +60,19 @@ def test_a_new_span_is_read_alone_and_the_next_model_starts_from_the_pushed_one(
     states = {step["state"] for step in read_json(tmp_path / "root" / "status.json")["steps"]}
     assert third.returncode == 0
     assert states == {"cached"}
+    lineage = subprocess.run(
+        [sys.executable, "pipeline.py", "lineage", str(earlier.with_name("2")), "--check"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    ).stdout
+    assert re.search(r"All \d+ artifacts are what was recorded", lineage)
+    files = sorted((tmp_path / "logs").rglob("*.csv"))
+    # The model of the second run, from four spans; its warm start is in the lineage as well.
+    for file in files:
+        assert (
+            f"{digest_file(file)}  ExampleGen-{file.parent.name.removeprefix('week-')}: raw file" in lineage
+        )
+    assert len(files) == 4
+    assert "Trainer: warm start" in lineage
