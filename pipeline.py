@@ -20,6 +20,7 @@ from components.infra_validator import InfraValidator, InfraValidatorParameters
 from components.log_simulator import LogSimulator
 from components.pusher import Pusher, PusherParameters
 from components.reporter import Reporter, ReporterParameters
+from components.run_status import CACHED
 from components.runner import run
 from components.span_example_gen import span_steps
 from components.tfds_import import TfdsImport, TfdsImportParameters
@@ -30,6 +31,7 @@ from rmtl_tf.config import RunConfig, load_config
 from rmtl_tf.data.growing import PLACE
 from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.tensorflow_noise import quiet_import
+from rmtl_tf.training.profiling import profiled_phases
 
 EXAMPLES = """\
 examples:
@@ -154,7 +156,10 @@ def run_command(arguments: argparse.Namespace) -> None:
         from rmtl_tf.data.beam_options import parse
 
         parse(arguments.beam)
-    results = run(create_pipeline(config, arguments.beam), config.pipeline_root, name=config.name)
+    with profiled_phases(arguments.profile):
+        results = run(create_pipeline(config, arguments.beam), config.pipeline_root, name=config.name)
+    if arguments.profile and any(result.name == "Trainer" and result.state == CACHED for result in results):
+        logger.warning("--profile: Trainer was cached, nothing was trained or profiled.")
     artifacts = {key: path for result in results for key, path in result.outputs.items()}
     print(summary.run_summary(artifacts, config.name))
 
@@ -286,6 +291,11 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         help="options of Beam for ExampleGen and Transform, its runner first of all (docs/beam.md)",
+    )
+    of_run.add_argument(
+        "--profile",
+        action="store_true",
+        help="write a TensorBoard profile of a few steps of each phase; changes no result",
     )
     of_worker = add("worker", "take part in the training of a run elsewhere", worker_command)
     of_worker.add_argument(

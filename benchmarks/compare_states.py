@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -34,30 +35,32 @@ STATES = {
 ARMS = ("pretrained", "control")
 
 
-def areas(config: RunConfig) -> dict[tuple[str, str], float]:
-    """(arm, split) -> mean AUC of the tasks."""
+def areas(config: RunConfig, names: Sequence[str] = ARMS) -> dict[tuple[str, str], float]:
+    """(arm, split) -> mean AUC of the tasks, of the arms `names`."""
     made = artifacts(config)
     evaluation = read_json(made["evaluation"] / "evaluation.json")
     arms = {arm["name"]: arm for arm in read_json(made["model_run"] / "run.json")["arms"]}
     tasks = evaluation["tasks"]
     result = {}
-    for arm in ARMS:
+    for arm in names:
         result[arm, "validation"] = arms[arm]["validation"]["auc"]
         test = [evaluation["metrics"][arm][task]["auc"]["value"] for task in tasks]
         result[arm, "test"] = sum(test) / len(test)
     return result
 
 
-def report(results: dict[str, list[dict[tuple[str, str], float]]]) -> str:
-    """A line for each state, arm and split."""
+def report(
+    results: dict[str, list[dict[tuple[str, str], float]]], base_name: str = BASE, names: Sequence[str] = ARMS
+) -> str:
+    """A line for each state, arm and split; gains are over the state `base_name`."""
     lines = []
-    for arm in ARMS:
+    for arm in names:
         for split in ("validation", "test"):
-            base = np.array([seed[arm, split] for seed in results[BASE]])
+            base = np.array([seed[arm, split] for seed in results[base_name]])
             for state, seeds in results.items():
                 own = np.array([seed[arm, split] for seed in seeds])
                 line = f"{arm:<12}{split:<12}{state:<20}mean AUC {own.mean():.4f}"
-                if state != BASE:
+                if state != base_name:
                     line += f"  gain {paired((own - base) * 1e4)}"
                 lines.append(line)
     return "\n".join(lines)

@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from rmtl_tf.backbones import build_backbone
-from rmtl_tf.config import CriticConfig, ModelConfig, PhaseConfig, WeightingConfig
+from rmtl_tf.config import CriticConfig, ModelConfig, OptimizerConfig, PhaseConfig, WeightingConfig
 from rmtl_tf.config.agents import AGENT_CONFIGS
 from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.optimizers.build import touched_rows_only
 from rmtl_tf.rl.actor_critic import Networks
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.rl.agents import AGENTS
@@ -103,8 +104,10 @@ def critic_step(size: Size, form: str, target: str) -> Step:
     """One training step of a critic: targets, forward, backward, Adam, soft update."""
     online, copy = make_critic(size, form), make_critic(size, form)
     config = size.critic
-    learner = CriticLearner(online, copy, NAMES, kind=target, n=config.n, trace=config.trace)
-    compile_model(learner, online, PhaseConfig())
+    path = {"kind": target, "n": config.n, "trace": config.trace}
+    lazy = touched_rows_only(OptimizerConfig())
+    learner = CriticLearner(online, copy, NAMES, **path, touched_rows_only=lazy)
+    compile_model(learner, online, PhaseConfig(), followed=True)
     return _bound(size, learner.train_step)
 
 
@@ -112,13 +115,18 @@ def agent_step(size: Size, name: str) -> Step:
     """One batch for everything an agent trains: of `rmtl` phase C alone, of the others actor and critic."""
     if name == "rmtl":
         return actor_step(size, make_backbone(size, BASE_BACKBONE), "rmtl")
+    return _bound(size, *(model.train_step for model in agent_models(size, name)))
+
+
+def agent_models(size: Size, name: str) -> list[keras.Model]:
+    """The models of an agent that learns its critic itself, which take the same batches in turn."""
     settings, kind = AGENT_CONFIGS[name](), AGENTS[name]
     actors = [make_backbone(size, BASE_BACKBONE) for _ in range(2)]
     critics = [make_critic(size, kind.FORM or size.critic.form) for _ in range(2)]
     weighting = {"weighting": build_weighting(WeightingConfig(name="rmtl"))} if settings.WEIGHS else {}
     agent = kind(Networks(*actors, *critics), NAMES, settings, size.critic, **weighting)
     agent.optimise(PhaseConfig())
-    return _bound(size, *(model.train_step for model, _ in agent.turns(np.zeros((1, size.batch)))))
+    return [model for model, _ in agent.turns(np.zeros((1, size.batch)))]
 
 
 def _bound(size: Size, *train_steps: Callable[[dict[str, Any]], dict[str, tf.Tensor]]) -> Step:

@@ -32,7 +32,8 @@ class Transform(Component):
 
     @staticmethod
     def external(inputs: Mapping[str, Path], parameters: TransformParameters) -> dict[str, str]:
-        read_schema(parameters.data_schema)
+        schema = read_schema(parameters.data_schema)
+        parameters.transform.check_features([f.name for f in schema.inputs if f.kind == "categorical"])
         return {"schema": digest_file(Path(parameters.data_schema))}
 
     @staticmethod

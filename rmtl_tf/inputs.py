@@ -248,10 +248,20 @@ class Batcher:
         valid = tf.cast(rows >= 0, tf.float32)
         rows = tf.maximum(rows, 0)
         batch = {name: tf.gather(column, rows) for name, column in self._columns.items()}
-        batch["features"] = {name: tf.gather(column, rows) for name, column in self._features.items()}
+        # Padding reads the padding id: a row-sparse optimizer touches the rows that are read, and what stands in
+        # row 0 of the table depends on which files a process holds.
+        batch["features"] = {
+            name: _where(valid, tf.gather(column, rows)) for name, column in self._features.items()
+        }
         if self._history is not None:
             batch["features"] |= self._history(rows)
         batch["mask"] = tf.gather(self._real, rows) * valid
         size = tf.size(rows)
         batch["next"] = tf.minimum(tf.range(1, size + 1), size - 1)
         return batch
+
+
+def _where(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """`values` [N] or [N, M] where `valid` [N] is 1, else 0."""
+    valid = tf.cast(valid, values.dtype)
+    return values * (valid if values.shape.rank == 1 else valid[:, tf.newaxis])

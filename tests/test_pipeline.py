@@ -18,6 +18,7 @@ from components.example_gen import FileExampleGen
 from rmtl_tf.config import RunConfig, load_config
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import write_json
+from rmtl_tf.training.profiling import PhaseProfile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STEPS = [
@@ -217,6 +218,22 @@ class TestErrors:
         steps: dict[str, Any] = {c.name: c.parameters for c in seen[0]}
         trainer = steps["Trainer"]
         assert (trainer.seed, trainer.training.batch_size, steps["Pusher"].keep) == (3, 64, 2)
+
+    @pytest.mark.parametrize("profile", [True, False])
+    def test_profile_reaches_the_phases_and_changes_no_step(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: bool
+    ) -> None:
+        seen: list[tuple[bool, Any]] = []
+
+        def run(components: list[Component], *_: Any, **__: Any) -> None:
+            seen.append((not PhaseProfile(tmp_path).over, [c.parameters for c in components]))
+            raise UserError("enough")
+
+        monkeypatch.setattr(pipeline, "run", run)
+        pipeline.main([*RUN, *["--profile"] * profile])
+        plain = pipeline.create_pipeline(load_config(Path(RUN[2])))
+        assert seen == [(profile, [component.parameters for component in plain])]
+        assert PhaseProfile(tmp_path).over
 
 
 class TestRollback:

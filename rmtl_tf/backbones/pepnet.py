@@ -12,7 +12,7 @@ import tensorflow as tf
 from rmtl_tf.backbones.base import Backbone
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
-from rmtl_tf.layers import GateNU
+from rmtl_tf.layers import Dropout, GateNU
 from rmtl_tf.layers.seeds import derive_seed
 from rmtl_tf.schema import Task
 
@@ -114,8 +114,7 @@ class PersonalTower(keras.layers.Layer):
             for i in layers
         ]
         self.drop = [
-            keras.layers.Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy)
-            for i in layers
+            Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy) for i in layers
         ]
         self.last = self._dense(1, "output", None)
 

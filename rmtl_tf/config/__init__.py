@@ -27,6 +27,7 @@ from rmtl_tf.config.data import (
     SessionConfig,
     SimulatorConfig,
     SpansConfig,
+    TableConfig,
     TransformConfig,
     ValidationConfig,
 )
@@ -36,9 +37,11 @@ from rmtl_tf.config.load import (
     parse_config,
 )
 from rmtl_tf.config.model import (
+    CompressionConfig,
     HistoryConfig,
     ModelConfig,
 )
+from rmtl_tf.config.optimizer import OptimizerConfig
 from rmtl_tf.config.run import (
     EvaluationConfig,
     PushConfig,
@@ -65,6 +68,7 @@ __all__ = [
     "PRESETS",
     "AgentConfig",
     "ArmConfig",
+    "CompressionConfig",
     "CriticConfig",
     "DDPGConfig",
     "DataConfig",
@@ -73,6 +77,7 @@ __all__ = [
     "HistoryConfig",
     "JointConfig",
     "ModelConfig",
+    "OptimizerConfig",
     "PhaseConfig",
     "PushConfig",
     "RMTLConfig",
@@ -83,6 +88,7 @@ __all__ = [
     "SpansConfig",
     "Strict",
     "TD3BCConfig",
+    "TableConfig",
     "TrainingConfig",
     "TransformConfig",
     "Unit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from rmtl_tf.config.base import Strict, Unit
 from rmtl_tf.data.tfds.source import check_source
 from rmtl_tf.data.validation.rules import RULES
-from rmtl_tf.errors import nearest
+from rmtl_tf.errors import UserError, nearest
 
 
 class SimulatorConfig(Strict):
@@ -122,12 +123,54 @@ class DataConfig(Strict):
         return tuple(part / sum(split) for part in split)  # type: ignore[return-value]
 
 
+class TableConfig(Strict):
+    """What one categorical feature has otherwise than `transform` says; none: as there."""
+
+    min_count: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=0, le=2**31 - 1)
+    hash_buckets: int | None = Field(None, ge=0, le=2**30)
+
+
 class TransformConfig(Strict):
     """How raw values become model inputs. Fitted on the train split only."""
 
-    min_count: int = Field(2, ge=1, description="rarer values of a categorical feature become 'unknown'")
-    top_k: int | None = Field(None, ge=1, description="keep at most this many values of a feature")
+    min_count: int = Field(
+        2,
+        ge=1,
+        description="rarer values of a categorical feature get no row of their own: unknown, or hashed",
+    )
+    top_k: int | None = Field(
+        None,
+        ge=0,
+        le=2**31 - 1,
+        description="at most this many values of a feature have a row; 0: all hashed",
+    )
+    hash_buckets: int = Field(
+        0, ge=0, le=2**30, description="values without a row of their own share so many; 0: they are unknown"
+    )
+    features: dict[str, TableConfig] = Field(
+        default_factory=dict, description="feature -> its own min_count, top_k, hash_buckets (docs/tables.md)"
+    )
     time: tuple[Literal["hour", "weekday"], ...] = Field(
         ("hour", "weekday"), description="from the timestamp, UTC"
     )
     rate_prior_strength: float = Field(2.0, gt=0, description="pseudo-records that smooth a past rate")
+
+    def table(self, feature: str) -> TableConfig:
+        """What holds for a categorical feature; only `top_k` can be None."""
+        own = self.features.get(feature, TableConfig()).model_dump(exclude_none=True)
+        shared = {"min_count": self.min_count, "top_k": self.top_k, "hash_buckets": self.hash_buckets}
+        return TableConfig(**{**shared, **own})
+
+    def check_features(self, categorical: Sequence[str]) -> None:
+        """Refuses settings of features that are none of these.
+
+        Raises:
+            UserError: with the nearest of them.
+        """
+        for name in self.features:
+            if name not in categorical:
+                raise UserError(
+                    f'transform.features: expected categorical inputs of the schema, received "{name}"; '
+                    f"{nearest(name, list(categorical))}"
+                )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -110,6 +110,9 @@ def _known_keys(path: Sequence[str]) -> list[str]:
             continue
         if section is AGENT_CONFIGS:
             section = AGENT_CONFIGS[key]
+            continue
+        if get_origin(section) is dict:  # the key is a name of the user's
+            section = get_args(section)[1]
             continue
         fields = {(f.alias or name): f for name, f in section.model_fields.items()}
         section = _CHOICES.get(key) or fields[key].annotation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,19 @@ class HistoryConfig(Strict):
     )
     length: int = Field(20, ge=1, le=1000, description="only this many of the latest earlier records")
     heads: int = Field(2, ge=1, le=64, description="attention: heads; they share embedding_dim")
+
+
+class CompressionConfig(Strict):
+    """Quotient-remainder tables for inputs with many ids (`rmtl_tf.features.compression`, docs/tables.md)."""
+
+    above: int | None = Field(None, ge=1, description="inputs of more ids are compressed; none: none is")
+    ratio: int = Field(4, ge=2, le=2**20, description="rows shrink to about 1 / ratio")
+    features: dict[str, Annotated[int, Field(ge=1, le=2**20)]] = Field(
+        default_factory=dict, description="input -> its ratio, whatever its size; 1: never compressed"
+    )
+    operation: Literal["product", "sum"] = Field(
+        "product", description="how the two rows of an id become one"
+    )
 
 
 class ModelConfig(Strict):
@@ -52,6 +65,7 @@ class ModelConfig(Strict):
         0.0, ge=0, lt=1, description="share of user and item ids replaced by 'unknown' in training"
     )
     history: HistoryConfig = HistoryConfig()
+    compression: CompressionConfig = CompressionConfig()
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> ModelConfig:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from rmtl_tf.config.agents import AGENT_CONFIGS, AgentConfig, RMTLConfig
 from rmtl_tf.config.base import Strict, Unit, Width, Widths
+from rmtl_tf.config.optimizer import OptimizerConfig
 from rmtl_tf.errors import nearest
 
 
@@ -141,7 +142,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 class PhaseConfig(Strict):
-    """Optimisation of the actor in phase A (pretrain) or C (fine-tune): Adam."""
+    """Optimisation of the actor in phase A (pretrain) or C (fine-tune); `training.optimizer` says by what."""
 
     learning_rate: float = Field(1e-3, gt=0, le=1)
     weight_decay: float = Field(1e-6, ge=0, le=1)
@@ -153,6 +154,12 @@ class TrainingConfig(Strict):
     """The three phases (METHOD 5)."""
 
     batch_size: int = Field(2048, ge=2, le=10**7, description="records a batch; whole sessions")
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32",
+        description="mixed_bfloat16: the actor's steps multiply in bfloat16, in A and, of the agent rmtl, in "
+        "C; weights, optimizer, evaluation, critics and the exported model stay float32",
+    )
+    optimizer: OptimizerConfig = OptimizerConfig()
     pretrain: PhaseConfig = PhaseConfig()
     warm_start: str = Field(
         "none",
@@ -183,7 +190,13 @@ class TrainingConfig(Strict):
     restarts: int = Field(
         10, ge=0, le=10_000, description="how often a training whose processes were lost is started again"
     )
+    steps_per_execution: int = Field(
+        8, ge=1, le=10_000, description="batches the compiled step takes in one call; changes no number"
+    )
     log_steps: int = Field(10, ge=1, description="batches between TensorBoard points")
+    memory: Literal["stop", "warn"] = Field(
+        "stop", description="where the estimate says that training does not fit (docs/tables.md)"
+    )
 
     @field_validator("arms", mode="before")
     @classmethod

@@ -15,10 +15,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rmtl_tf.config import TransformConfig
+from rmtl_tf.config import TableConfig, TransformConfig
+from rmtl_tf.data.collisions import NO_BUCKETS, fill, merge_buckets, statistics
 from rmtl_tf.data.feedback import PAST_RECORDS
 from rmtl_tf.features.apply import Column, number, smoothed_rate
-from rmtl_tf.features.graph import Categorical, Encoded, Numeric, Rate, TimePart, TransformGraph, decode_value
+from rmtl_tf.features.graph import Categorical, Encoded, Numeric, Rate, TimePart, TransformGraph
+from rmtl_tf.features.vocabulary import Vocabulary
 from rmtl_tf.schema import DataSchema
 
 # A float32 is an integer below 2^24 times 2^(k - 172) with 0 <= k < 277.
@@ -103,15 +105,20 @@ class Counts:
 
     def table(self) -> pa.Table:
         """The keys and `count`, each combination once; most frequent first, ties by value."""
+        order = [("count", "descending"), *((key, "ascending") for key in self._keys)]
+        return self.unordered().sort_by(order)
+
+    def unordered(self) -> pa.Table:
+        """What `table` gives, in any order."""
         if not self._tables:
             return pa.table({name: pa.array([], pa.int64()) for name in (*self._keys, "count")})
-        summed = _sum_counts(pa.concat_tables(self._tables), self._keys)
-        return summed.sort_by([("count", "descending"), *((key, "ascending") for key in self._keys)])
+        return _sum_counts(pa.concat_tables(self._tables), self._keys)
 
 
 def _sum_counts(table: pa.Table, keys: list[str]) -> pa.Table:
-    summed = table.group_by(keys, use_threads=False).aggregate([("count", "sum")])
-    return summed.select([*keys, "count_sum"]).rename_columns([*keys, "count"])
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.group_by(keys).agg(pl.sum("count")).to_arrow(compat_level=_OLDEST)
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,7 @@ class Analysis:
     """Everything `fit` needs to know of the train records. Grows by `add`, joins others by `merge`.
 
     `parts` and `taken` say how often `take_values` was called, and how many records' values it took in all.
+    `buckets` are values that no vocabulary will hold, by the bucket they share (`rmtl_tf.data.collisions`).
     """
 
     plan: Plan
@@ -160,6 +168,7 @@ class Analysis:
     pairs: dict[str, Counts] = field(default_factory=dict)
     parts: int = 0
     taken: int = 0
+    buckets: pl.DataFrame = field(default_factory=lambda: NO_BUCKETS)
 
     def __post_init__(self) -> None:
         self.values = {name: Counts(["value"]) for name in self.plan.categorical}
@@ -186,13 +195,7 @@ class Analysis:
 
     def take_values(self) -> pl.DataFrame:
         """`feature`, `value` (binary), `count` of all values of strings, which then are no longer in it."""
-        frames = []
-        for name, counts in self.values.items():
-            frame = pl.from_arrow(counts.table())
-            assert isinstance(frame, pl.DataFrame)
-            frames.append(
-                frame.select(pl.lit(name).alias("feature"), pl.col("value").cast(pl.Binary), "count")
-            )
+        frames = [_frame(name, counts.unordered()) for name, counts in self.values.items()]
         self.values = {name: Counts(["value"]) for name in self.plan.categorical}
         values = pl.concat([_NO_VALUES, *frames])
         self.parts += 1
@@ -204,10 +207,16 @@ class Analysis:
         for (name,), rows in values.partition_by("feature", as_dict=True).items():
             self.values[name].add_counts(rows.select("value", "count").to_arrow(compat_level=_OLDEST))
 
+    def add_buckets(self, buckets: pl.DataFrame) -> None:
+        """Adds values that are hashed, as `rmtl_tf.data.collisions.fill` gives them."""
+        self.buckets = merge_buckets([self.buckets, buckets])
+
     def merge(self, other: Analysis) -> None:
         self.records += other.records
         self.parts += other.parts
         self.taken += other.taken
+        if other.buckets.height:
+            self.add_buckets(other.buckets)
         for name, counts in self.values.items():
             counts.merge(other.values[name])
         for name, moments in self.moments.items():
@@ -220,13 +229,23 @@ class Analysis:
 
 def frequent(values: pl.DataFrame, config: TransformConfig) -> pl.DataFrame:
     """Of all counts of some values (`Analysis.take_values`), those of values that a vocabulary may hold."""
-    counts = values.group_by("feature", "value").agg(pl.sum("count"))
-    counts = counts.filter((pl.col("count") >= config.min_count) & (pl.col("value") != b""))
-    if config.top_k is not None:
-        counts = (
-            counts.sort("count", "value", descending=[True, False]).group_by("feature").head(config.top_k)
-        )
-    return counts.select("feature", "value", "count")
+    counts = values.group_by("feature", "value").agg(pl.sum("count")).filter(pl.col("value") != b"")
+    kept = []
+    for (name,), rows in counts.partition_by("feature", as_dict=True).items():
+        table = config.table(str(name))
+        rows = rows.filter(pl.col("count") >= table.min_count)
+        if table.top_k is not None:
+            rows = rows.sort("count", "value", descending=[True, False]).head(table.top_k)
+        kept.append(rows.select("feature", "value", "count"))
+    return pl.concat([_NO_VALUES, *kept])
+
+
+def rest(values: pl.DataFrame, kept: pl.DataFrame, config: TransformConfig) -> pl.DataFrame:
+    """The buckets that the values fill which `frequent` did not keep."""
+    buckets = {str(name): config.table(str(name)).hash_buckets or 0 for name in values["feature"].unique()}
+    hashed = [name for name, count in buckets.items() if count]
+    others = values.filter(pl.col("feature").is_in(hashed)).join(kept, on=["feature", "value"], how="anti")
+    return fill(others, buckets)
 
 
 def fit(analysis: Analysis, schema: DataSchema, config: TransformConfig) -> TransformGraph:
@@ -234,9 +253,13 @@ def fit(analysis: Analysis, schema: DataSchema, config: TransformConfig) -> Tran
     features: list[Encoded] = []
     for feature in schema.inputs:
         if feature.kind == "categorical":
-            vocabulary = _vocabulary(analysis.values[feature.name], config)
+            table = config.table(feature.name)
+            values = vocabulary(analysis.values[feature.name], table)["value"].combine_chunks()
+            known = Vocabulary(values.cast(pa.large_binary()) if len(values) else ())
             is_id = feature.name in (schema.user, schema.item)
-            features.append(Categorical(feature.name, vocabulary, is_id, feature.max_values))
+            features.append(
+                Categorical(feature.name, known, is_id, feature.max_values, table.hash_buckets or 0)
+            )
         else:
             features.append(_numeric(analysis, feature.name))
     if PAST_RECORDS in analysis.moments:
@@ -246,10 +269,35 @@ def fit(analysis: Analysis, schema: DataSchema, config: TransformConfig) -> Tran
     return TransformGraph(tuple(features), schema.tasks, schema.labels, schema.timestamp)
 
 
-def _vocabulary(counts: Counts, config: TransformConfig) -> tuple[str, ...]:
-    frequent = counts.table().filter(pc.field("count") >= config.min_count)
-    values = [value for value in frequent["value"].to_pylist() if value]
-    return tuple(decode_value(value) for value in values[: config.top_k])
+def vocabulary(counts: Counts, table: TableConfig) -> pa.Table:
+    """`value` and `count` of the values that get a row of their own, most frequent first."""
+    counted = counts.table()
+    if not counted.num_rows:
+        return counted
+    frequent = counted.filter((pc.field("count") >= table.min_count) & (pc.field("value") != pa.scalar(b"")))
+    return frequent.slice(0, table.top_k)
+
+
+def collisions(analysis: Analysis, config: TransformConfig) -> dict[str, dict[str, float]]:
+    """What the features with hash buckets share, by feature (`rmtl_tf.data.collisions.statistics`)."""
+    found = {}
+    for name, counts in analysis.values.items():
+        table = config.table(name)
+        if not table.hash_buckets:
+            continue
+        values, own = (_frame(name, rows) for rows in (counts.table(), vocabulary(counts, table)))
+        buckets = merge_buckets(
+            [analysis.buckets.filter(pl.col("feature") == name), rest(values, own, config)]
+        )
+        found[name] = statistics(buckets, table.hash_buckets, own)
+    return found
+
+
+def _frame(feature: str, counted: pa.Table) -> pl.DataFrame:
+    """Rows of `Counts.table` as `Analysis.take_values` gives them."""
+    frame = pl.from_arrow(counted)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.select(pl.lit(feature).alias("feature"), pl.col("value").cast(pl.Binary), "count")
 
 
 def _numeric(analysis: Analysis, name: str, missing: float | None = None) -> Numeric:

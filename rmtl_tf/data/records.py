@@ -6,27 +6,22 @@ serialized `tf.train.Example`s and `example_columns` turns them back; tfx-bsl re
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import google_crc32c
 import numpy as np
 import pyarrow as pa
 
+from rmtl_tf.data import kernels
 from rmtl_tf.data.example_columns import columns
 from rmtl_tf.data.example_proto import serialize
-from rmtl_tf.data.segments import windows
 from rmtl_tf.errors import UserError
 
 FeatureType = Literal["bytes", "int", "float"]
 
-_LENGTH = struct.Struct("<Q")
-_HEADER_BYTES = 12  # a length and its checksum
-_CHECKSUM_BYTES = 4
 _READ_BYTES = 16 << 20
+_SHORTEST = kernels.HEADER_BYTES + kernels.CHECKSUM_BYTES  # TFRecord
 _ARROW: dict[str, pa.DataType] = {"bytes": pa.large_binary(), "int": pa.int64(), "float": pa.float32()}
 
 
@@ -63,9 +58,8 @@ def write_record_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
 def _framed(batch: pa.RecordBatch) -> np.ndarray:
     """TFRecords of all rows: length and its masked CRC-32C, the Example, its masked CRC-32C."""
-    out, bounds = serialize(batch, before=_length, after=_CHECKSUM_BYTES)
-    checksums = _checksums(out.tobytes(), bounds).astype("<u4")
-    windows(out, _CHECKSUM_BYTES)[bounds[:, 1]] = checksums.view("V4")
+    out, bounds = serialize(batch, before=kernels.HEADER_BYTES, after=kernels.CHECKSUM_BYTES)
+    kernels.frame(out, bounds)
     return out
 
 
@@ -151,57 +145,18 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
 
 def _frames(path: Path, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Consecutive records of a TFRecord file: their bytes, and the bounds [B, 2] of the Examples in them."""
+    position, size = 0, _READ_BYTES
     with path.open("rb") as stream:
-        position = 0
-        while data := stream.read(_READ_BYTES):
-            bounds, used = _complete_records(data, path, position)
-            while not len(bounds):
-                more = stream.read(_READ_BYTES)
-                if not more:
-                    raise _damaged(path, position)
-                data += more
-                bounds, used = _complete_records(data, path, position)
-            stream.seek(position + used)
-            for first in range(0, len(bounds), most):
-                yield np.frombuffer(data, np.uint8), bounds[first : first + most]
-            position += used
-
-
-def _complete_records(data: bytes, path: Path, position: int) -> tuple[np.ndarray, int]:
-    """Bounds [B, 2] of the Examples whose records end in `data`, and bytes used; it begins at `position`."""
-    starts, ends, at, last = [], [], 0, len(data) - _HEADER_BYTES
-    while at <= last:
-        end = at + _HEADER_BYTES + _LENGTH.unpack_from(data, at)[0]
-        if end + _CHECKSUM_BYTES > len(data):
-            if data[at : at + _HEADER_BYTES] != _length(end - at - _HEADER_BYTES):
-                raise _damaged(path, position + at)
-            break
-        starts.append(at)
-        ends.append(end)
-        at = end + _CHECKSUM_BYTES
-    begin = np.array(starts, np.int64)
-    bounds = np.stack([begin + _HEADER_BYTES, np.array(ends, np.int64)], axis=1)
-    damaged = _wrong_checksums(data, bounds)
-    if damaged.size:
-        raise _damaged(path, position + starts[damaged[0]])
-    return bounds, at
-
-
-def _wrong_checksums(data: bytes, bounds: np.ndarray) -> np.ndarray:
-    """Which records have another checksum of their length or of their Example than they should."""
-    content = np.frombuffer(data, np.uint8)
-    sizes, place = np.unique(bounds[:, 1] - bounds[:, 0], return_inverse=True)
-    headers = np.frombuffer(b"".join(map(_length, sizes.tolist())), f"V{_HEADER_BYTES}")
-    found = windows(content, _HEADER_BYTES)[bounds[:, 0] - _HEADER_BYTES]
-    checksums = windows(content, _CHECKSUM_BYTES)[bounds[:, 1]].view("<u4")
-    return np.flatnonzero((found != headers[place]) | (checksums != _checksums(data, bounds)))
-
-
-def _checksums(data: bytes, bounds: np.ndarray) -> np.ndarray:
-    """The masked CRC-32C of data[begin:end] for all bounds [B, 2]."""
-    # Two lists of numbers: a list of pairs would keep Python's garbage collector busy.
-    ends = zip(*bounds.T.tolist(), strict=True)
-    return _masked(np.array([google_crc32c.value(data[begin:end]) for begin, end in ends], np.uint64))
+        while content := stream.read(size):
+            data = np.frombuffer(content, np.uint8)
+            bounds = np.empty((data.size // _SHORTEST + 1, 2), np.int64)
+            count, used, damaged = kernels.find_records(data, bounds)
+            if damaged or (not count and data.size < size):
+                raise _damaged(path, position + used)
+            for first in range(0, count, most):
+                yield data, bounds[first : min(first + most, count)]
+            position, size = position + used, size if count else 2 * size
+            stream.seek(position)
 
 
 def _damaged(path: Path, position: int) -> UserError:
@@ -209,18 +164,3 @@ def _damaged(path: Path, position: int) -> UserError:
         f"{path}: damaged TFRecord at byte {position} (cut short, or its checksum does not fit). "
         "Delete the directory of this step and run again."
     )
-
-
-@lru_cache(maxsize=1 << 14)
-def _length(size: int) -> bytes:
-    data = _LENGTH.pack(size)
-    return data + _checksum(data)
-
-
-def _checksum(data: bytes) -> bytes:
-    return _masked(google_crc32c.value(data)).to_bytes(4, "little")
-
-
-def _masked(crc: Any) -> Any:
-    """The form in which TFRecords hold a CRC-32C: an int, or uint64 [N]."""
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,6 +19,9 @@ import polars as pl
 import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+
+from rmtl_tf.compiled import binary_buffers
+from rmtl_tf.data import kernels
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
@@ -44,10 +46,10 @@ def partition_numbers(keys: pl.Series, partitions: int) -> np.ndarray:
     It is CRC-32 of the key's UTF-8 bytes (or bytes) modulo `partitions`: unlike polars' hash it will not
     change with a version.
     """
-    distinct = keys.unique()
-    values = distinct.cast(pl.Binary).to_list()
-    numbers = [zlib.crc32(value) % partitions for value in values]
-    return keys.replace_strict(distinct, numbers, return_dtype=pl.Int64).to_numpy()
+    values = keys.cast(pl.Binary).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_binary())
+    numbers = np.empty(len(keys), np.int64)
+    kernels.partition_numbers(*binary_buffers(values), partitions, numbers)
+    return numbers
 
 
 def parts_of(values: pl.Series, parts: int) -> np.ndarray:

@@ -20,7 +20,8 @@ from apache_beam.typehints import no_annotations
 
 from rmtl_tf.config import TransformConfig
 from rmtl_tf.data import beam_options, shuffle
-from rmtl_tf.data.analyzers import Analysis, Plan, fit, frequent, plan
+from rmtl_tf.data.analyzers import Analysis, Plan, collisions, fit, frequent, plan, rest
+from rmtl_tf.data.collisions import COLLISIONS_FILE
 from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import write_record_batches
 from rmtl_tf.data.session_reader import LOOKAHEAD, SESSION_ID, Records, SessionReader
@@ -29,6 +30,7 @@ from rmtl_tf.data.threads import Threaded
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import GraphApplier
 from rmtl_tf.features.graph import GRAPH_FILE, TransformGraph
+from rmtl_tf.files import write_json
 from rmtl_tf.schema import DataSchema
 
 _COUNTS_BYTES = 64 << 20  # of Examples for each part of the counts
@@ -102,29 +104,34 @@ def _analyze(
 
 
 @no_annotations
-def _frequent(group: tuple[int, Iterable[Piece]], config: TransformConfig) -> tuple[int, bytes]:
-    """The sum of all counts of one part, and the counts of values that can be in a vocabulary."""
+def _frequent(group: tuple[int, Iterable[Piece]], config: TransformConfig) -> tuple[int, bytes, bytes]:
+    """The sum of all counts of one part, the counts of values that can be in a vocabulary, and the buckets
+    that the others fill."""
     counts = shuffle.gather(group[1])
-    return int(counts["count"].sum()), shuffle.pack(frequent(counts, config))
+    kept = frequent(counts, config)
+    return int(counts["count"].sum()), shuffle.pack(kept), shuffle.pack(rest(counts, kept, config))
 
 
 @no_annotations
 def _save(
     analysis: Analysis,
-    values: list[tuple[int, bytes]],
+    values: list[tuple[int, bytes, bytes]],
     shards: int,
     schema: DataSchema,
     config: TransformConfig,
     directory: str,
 ) -> None:
-    if (analysis.parts, sum(counted for counted, _ in values)) != (shards, analysis.taken):
+    if (analysis.parts, sum(counted for counted, *_ in values)) != (shards, analysis.taken):
         raise RuntimeError(
             f"the Beam runner lost results: {analysis.parts} of {shards} shards arrived. Run again, or on "
             "another runner."
         )
-    for _, counts in values:
+    for _, counts, buckets in values:
         analysis.add_values(shuffle.unpack(counts))
+        analysis.add_buckets(shuffle.unpack(buckets))
     fit(analysis, schema, config).save(directory)
+    if found := collisions(analysis, config):
+        write_json(Path(directory) / COLLISIONS_FILE, found)
 
 
 class _Merge(beam.CombineFn):

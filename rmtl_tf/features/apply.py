@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rmtl_tf.features.fingerprint import buckets_of
 from rmtl_tf.features.graph import (
     CLIP,
     FIRST_ID,
@@ -23,7 +24,6 @@ from rmtl_tf.features.graph import (
     Rate,
     TimePart,
     TransformGraph,
-    encode_value,
 )
 from rmtl_tf.features.lookup import Lookup
 
@@ -36,7 +36,7 @@ class GraphApplier:
     def __init__(self, graph: TransformGraph) -> None:
         self._graph = graph
         self._lookups = {
-            feature.name: Lookup([encode_value(value) for value in feature.vocabulary])
+            feature.name: Lookup(feature.vocabulary.values)
             for feature in graph.features
             if isinstance(feature, Categorical)
         }
@@ -55,11 +55,9 @@ class GraphApplier:
         outputs = {}
         for feature in self._graph.features:
             if isinstance(feature, Categorical) and feature.max_values > 1:
-                outputs[feature.name] = _several_ids(
-                    self._lookups[feature.name], raw[feature.name], feature.max_values
-                )
+                outputs[feature.name] = _several_ids(feature, self._lookups[feature.name], raw[feature.name])
             elif isinstance(feature, Categorical):
-                outputs[feature.name] = _ids(self._lookups[feature.name], raw[feature.name])
+                outputs[feature.name] = _ids(feature, self._lookups[feature.name], raw[feature.name])
             elif isinstance(feature, TimePart):
                 outputs[feature.name] = time_part(feature, raw[feature.source])
             elif isinstance(feature, Rate):
@@ -92,13 +90,20 @@ def time_part(feature: TimePart, timestamp: np.ndarray) -> np.ndarray:
     return np.where(timestamp == MISSING_TIMESTAMP, UNKNOWN_ID, FIRST_ID + parts % feature.period)
 
 
-def _ids(lookup: Lookup, values: pa.Array) -> np.ndarray:
-    places = lookup(values.cast(pa.large_binary()))
-    return np.where(places < 0, UNKNOWN_ID, FIRST_ID + places)
+def _ids(feature: Categorical, lookup: Lookup, values: pa.Array) -> np.ndarray:
+    values = values.cast(pa.large_binary())
+    places = lookup(values)
+    ids = np.where(places < 0, UNKNOWN_ID, FIRST_ID + places)
+    if feature.buckets:
+        there = pc.fill_null(pc.not_equal(values, b""), False).to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero((places < 0) & there)
+        ids[rows] = feature.first_bucket + buckets_of(values.take(pa.array(rows)), feature.buckets)
+    return ids
 
 
-def _several_ids(lookup: Lookup, lists: pa.Array, most: int) -> np.ndarray:
-    """Ids of the first `most` non-empty values of each list; 1 where there are none, 0 behind the last."""
+def _several_ids(feature: Categorical, lookup: Lookup, lists: pa.Array) -> np.ndarray:
+    """Ids of the first M non-empty values of each list; 1 where there are none, 0 behind the last."""
+    most = feature.max_values
     values = lists.flatten()
     row = np.repeat(np.arange(len(lists)), lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
     there = pc.not_equal(values, pa.scalar(b"", values.type)).to_numpy(zero_copy_only=False)
@@ -106,7 +111,7 @@ def _several_ids(lookup: Lookup, lists: pa.Array, most: int) -> np.ndarray:
     place = np.arange(row.size) - np.searchsorted(row, row)
     kept = place < most
     ids = np.full((len(lists), most), PADDING_ID, np.int64)
-    ids[row[kept], place[kept]] = _ids(lookup, values.filter(pa.array(there)))[kept]
+    ids[row[kept], place[kept]] = _ids(feature, lookup, values.filter(pa.array(there)))[kept]
     ids[ids[:, 0] == PADDING_ID, 0] = UNKNOWN_ID
     return ids
 

@@ -112,9 +112,14 @@ class RawEncoder(tf.Module):
         return outputs
 
     def _ids(self, feature: Categorical, values: tf.Tensor) -> tf.Tensor:
-        if not feature.vocabulary:
-            return tf.fill(tf.shape(values), UNKNOWN_ID)
-        return tf.cast(self._tables[feature.name].lookup(values), tf.int32)
+        ids = tf.fill(tf.shape(values), UNKNOWN_ID)
+        if feature.vocabulary:
+            ids = tf.cast(self._tables[feature.name].lookup(values), tf.int32)
+        if feature.buckets:
+            bucket = tf.cast(tf.strings.to_hash_bucket_fast(values, feature.buckets), tf.int32)
+            outside = tf.equal(ids, UNKNOWN_ID) & tf.not_equal(values, "")
+            ids = tf.where(outside, feature.first_bucket + bucket, ids)
+        return ids
 
     def _several_ids(self, feature: Categorical, values: tf.Tensor) -> tf.Tensor:
         """Lists [N, L] -> ids [N, L + 1] of the first M values that are not empty; 1 where there is none."""

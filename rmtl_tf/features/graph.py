@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from rmtl_tf.errors import UserError
+from rmtl_tf.features.ids import FIRST_ID as FIRST_ID
+from rmtl_tf.features.ids import PADDING_ID as PADDING_ID
+from rmtl_tf.features.ids import UNKNOWN_ID as UNKNOWN_ID
 from rmtl_tf.features.spec import InputSpec
+from rmtl_tf.features.vocabulary import Vocabulary
 from rmtl_tf.files import read_json, write_json
 from rmtl_tf.schema import Task
 
 RawType = Literal["string", "float", "int"]
 RawValue = str | float | int
 
-PADDING_ID = 0
-UNKNOWN_ID = 1  # unknown or missing
-FIRST_ID = 2
 CLIP = 10.0
 MISSING_TIMESTAMP = -1  # the second before 1970 stands for "no timestamp"
 
@@ -36,6 +37,9 @@ _VERSION = 1
 class Categorical:
     """A string as an id: the vocabulary's place + 2; 1 where it is missing (`""`) or unknown.
 
+    With `buckets`, no value is unknown: those the vocabulary does not hold share `buckets` ids behind its
+    own, by `rmtl_tf.features.fingerprint`.
+
     Attributes:
         vocabulary: known values, in the order of their ids. A value that is not UTF-8 holds its odd bytes as
             surrogates (`surrogateescape`).
@@ -43,17 +47,28 @@ class Categorical:
         max_values: M, how many values a record has at most. Above 1 the raw input is a list of strings, empty
             ones being none, and there are M ids: those of the first M values, or 1 where there is none,
             then 0.
+        buckets: ids that values outside the vocabulary share; 0: they are unknown.
     """
 
     kind: ClassVar[str] = "categorical"
 
     name: str
-    vocabulary: tuple[str, ...]
+    vocabulary: Vocabulary
     is_id: bool = False
     max_values: int = 1
+    buckets: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vocabulary, Vocabulary):
+            object.__setattr__(self, "vocabulary", Vocabulary(self.vocabulary))
 
     @property
     def size(self) -> int:
+        return self.first_bucket + self.buckets
+
+    @property
+    def first_bucket(self) -> int:
+        """The id of bucket 0, the first one behind the vocabulary."""
         return FIRST_ID + len(self.vocabulary)
 
     @property
@@ -234,7 +249,9 @@ class TransformGraph:
         (directory / "vocabulary").mkdir(parents=True, exist_ok=True)
         for feature in self.features:
             if isinstance(feature, Categorical):
-                vocabulary_path(directory, feature.name).write_bytes(_encode_lines(feature))
+                vocabulary_path(directory, feature.name).write_bytes(
+                    feature.vocabulary.to_lines(feature.name)
+                )
         write_json(
             directory / GRAPH_FILE,
             {
@@ -276,29 +293,23 @@ def vocabulary_path(directory: str | Path, feature: str) -> Path:
     return Path(directory) / "vocabulary" / f"{quote(feature, safe='')}.txt"
 
 
-def encode_value(value: str) -> bytes:
-    """A vocabulary value as it stands in Examples, requests and the vocabulary file."""
-    return value.encode("utf-8", "surrogateescape")
+def facts(feature: Encoded) -> dict[str, Any]:
+    """Everything that says how the feature is encoded, as plain data."""
+    values = _fields(feature)
+    if isinstance(feature, Categorical):
+        values["vocabulary"] = list(feature.vocabulary)
+    return values
 
 
-def decode_value(value: bytes) -> str:
-    """Inverse of `encode_value`."""
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _encode_lines(feature: Categorical) -> bytes:
-    for value in feature.vocabulary:
-        # TensorFlow's line reader ends a line at \n and drops every \r.
-        if not value or "\n" in value or "\r" in value:
-            raise UserError(
-                f"feature {feature.name!r}: expected values without line breaks, received {value!r}. "
-                "Clean the raw data."
-            )
-    return b"".join(encode_value(value) + b"\n" for value in feature.vocabulary)
+def _fields(feature: Encoded) -> dict[str, Any]:
+    values = {part.name: getattr(feature, part.name) for part in fields(feature)}
+    if not values.get("buckets", True):
+        del values["buckets"]  # what does not hash is described, and digested, as before there was hashing
+    return values
 
 
 def _describe(feature: Encoded) -> dict[str, Any]:
-    values = {"kind": feature.kind, **asdict(feature)}
+    values = {"kind": feature.kind, **_fields(feature)}
     if isinstance(feature, Categorical):
         values["vocabulary"] = len(feature.vocabulary)
     return values
@@ -306,13 +317,12 @@ def _describe(feature: Encoded) -> dict[str, Any]:
 
 def _restore(values: Mapping[str, Any], directory: Path) -> Encoded:
     kinds: dict[str, type[Encoded]] = {kind.kind: kind for kind in (Categorical, Numeric, Rate, TimePart)}
-    fields = {key: value for key, value in values.items() if key != "kind"}
+    given = {key: value for key, value in values.items() if key != "kind"}
     if values["kind"] == Categorical.kind:
-        # Only \n ends a line: str.splitlines would also cut at characters such as U+2028.
-        lines = vocabulary_path(directory, values["name"]).read_bytes().split(b"\n")[:-1]
-        if len(lines) != values["vocabulary"]:
+        vocabulary = Vocabulary.from_lines(vocabulary_path(directory, values["name"]).read_bytes())
+        if len(vocabulary) != values["vocabulary"]:
             raise ValueError(
-                f"{values['vocabulary']} values of {values['name']!r} expected, {len(lines)} found"
+                f"{values['vocabulary']} values of {values['name']!r} expected, {len(vocabulary)} found"
             )
-        fields["vocabulary"] = tuple(decode_value(line) for line in lines)
-    return kinds[values["kind"]](**fields)
+        given["vocabulary"] = vocabulary
+    return kinds[values["kind"]](**given)

@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-
 import numpy as np
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from rmtl_tf.compiled import binary_buffers, compiled
+
+_EMPTY = -1
 
 
 class Lookup:
-    """Maps values to their place in a vocabulary by binary search among 64-bit hashes.
+    """Maps values to their place in a vocabulary by a hash table of places (linear probing).
 
     A dictionary of two million values takes half a gigabyte and holds Python's lock while it is asked.
 
     Args:
-        vocabulary: distinct values.
+        vocabulary: large_binary, distinct values.
     """
 
-    def __init__(self, vocabulary: Sequence[bytes]) -> None:
-        values = pa.array(vocabulary, pa.large_binary())
-        for self._seed in itertools.count():
-            hashes = self._hash(values)
-            order = np.argsort(hashes)
-            self._hashes = hashes[order]
-            if (self._hashes[1:] != self._hashes[:-1]).all():
-                break
-        self._places = order
-        self._values = values.take(pa.array(order))
+    def __init__(self, vocabulary: pa.LargeBinaryArray) -> None:
+        self._data, self._bounds = binary_buffers(vocabulary)
+        slots = 1 << (2 * len(vocabulary)).bit_length()  # at most half of them are taken
+        self._table = np.full(slots, _EMPTY, np.int32)
+        _fill(self._table, self._data, self._bounds)
 
     def __call__(self, values: pa.Array) -> np.ndarray:
         """The place of each value, int64 [N]; -1 for unknown and null ones.
 
         Args:
-            values: binary [N].
+            values: large_binary [N].
         """
-        places = np.full(len(values), -1, np.int64)
-        if not len(self._hashes):
-            return places
-        hashes = self._hash(values)
-        found = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        rows = np.flatnonzero(self._hashes[found] == hashes)
-        found = found[rows]
-        # Another value may have the same hash.
-        same = pc.equal(values.take(pa.array(rows)), self._values.take(pa.array(found))).fill_null(False)
-        same = same.to_numpy(zero_copy_only=False)
-        places[rows[same]] = self._places[found[same]]
+        places = np.empty(len(values), np.int64)
+        _find(self._table, self._data, self._bounds, *binary_buffers(values), places)
+        if values.null_count:
+            places[values.is_null().to_numpy(zero_copy_only=False)] = -1
         return places
 
-    def _hash(self, values: pa.Array) -> np.ndarray:
-        series = pl.from_arrow(values)
-        assert isinstance(series, pl.Series)
-        return series.hash(seed=self._seed).to_numpy()
+
+@compiled
+def _slot(table, data, bounds, other, begin, end):
+    """The slot of the value other[begin:end] in a table of places in `data`, or the empty one for it."""
+    code = np.uint64(0xCBF29CE484222325)
+    for i in range(begin, end):  # FNV-1a
+        code = (code ^ np.uint64(other[i])) * np.uint64(0x100000001B3)
+    slot = np.int64((code ^ code >> np.uint64(32)) & np.uint64(table.size - 1))
+    while table[slot] != _EMPTY:
+        first = bounds[table[slot]]
+        if bounds[table[slot] + 1] - first == end - begin:
+            same = 0
+            while same < end - begin and data[first + same] == other[begin + same]:
+                same += 1
+            if same == end - begin:
+                break
+        slot = (slot + 1) & (table.size - 1)
+    return slot
+
+
+@compiled
+def _fill(table, data, bounds):
+    for place in range(bounds.size - 1):
+        table[_slot(table, data, bounds, data, bounds[place], bounds[place + 1])] = place
+
+
+@compiled
+def _find(table, data, bounds, other, other_bounds, places):
+    for i in range(places.size):
+        places[i] = table[_slot(table, data, bounds, other, other_bounds[i], other_bounds[i + 1])]

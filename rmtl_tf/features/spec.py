@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rmtl_tf.errors import UserError
+from rmtl_tf.features.compression import Compression, Layout
 
 # What is known of an earlier record's label by now; 0 is padding.
 UNKNOWN_YET, NEGATIVE, POSITIVE = 1, 2, 3
@@ -83,6 +84,7 @@ class InputSpec:
         ids: the categorical inputs that identify a user or an item; id dropout applies to them.
         history: the [N, H] inputs beside them; None: the state does not look back.
         several: (name, M) of the categorical inputs with M ids a record, [N, M], 0 where there are fewer.
+        compression: the categorical inputs whose ids share rows; None: none.
     """
 
     categorical: tuple[tuple[str, int], ...]
@@ -90,19 +92,27 @@ class InputSpec:
     ids: tuple[str, ...] = ()
     history: HistorySpec | None = None
     several: tuple[tuple[str, int], ...] = ()
+    compression: Compression | None = None
+
+    def layout(self, name: str) -> Layout:
+        """The rows of a categorical input in an embedding table."""
+        ratios = dict(self.compression.ratios) if self.compression is not None else {}
+        return Layout(dict(self.categorical)[name], ratios.get(name, 1))
 
     def get_config(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> InputSpec:
-        history = config.get("history")  # saved before there was one: none
+        # Saved before there was one: none.
+        history, compression = config.get("history"), config.get("compression")
         return cls(
             categorical=tuple((name, int(size)) for name, size in config["categorical"]),
             numeric=tuple(config["numeric"]),
             ids=tuple(config["ids"]),
             several=tuple((name, int(most)) for name, most in config.get("several", ())),
             history=None if history is None else HistorySpec.from_config(history),
+            compression=None if compression is None else Compression.from_config(compression),
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from rmtl_tf.layers.once import once
 from rmtl_tf.layers.seeds import derive_seed
 
 
@@ -44,6 +45,9 @@ class Cross(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         """[N, I] -> [N, I]."""
+        return once(self, x, self._crossed)
+
+    def _crossed(self, x: Any) -> Any:
         crossed = x
         for linear in self.linear:
             crossed = x * linear(crossed) + crossed

@@ -6,13 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.features.graph import PADDING_ID, UNKNOWN_ID
+from rmtl_tf.features.compression import PRODUCT
+from rmtl_tf.features.ids import PADDING_ID, UNKNOWN_ID
 from rmtl_tf.features.spec import InputSpec, check_spec, history_input
 from rmtl_tf.layers.history import HistoryField
+from rmtl_tf.layers.once import once
+from rmtl_tf.layers.quotient_remainder import FactorsNearOne, compose
 from rmtl_tf.layers.seeds import derive_seed
+from rmtl_tf.optimizers.tables import read_rows
+
+_AT_ONCE = 1 << 18  # vectors
 
 
 @keras.saving.register_keras_serializable(package="rmtl_tf")
@@ -23,7 +30,7 @@ class FieldEmbedding(keras.layers.Layer):
     reads them all. Of several ids a record (`spec.several`) the field is the mean of their rows. The state
     is the fields' concatenation (Liu et al., WWW 2023, section 3: "state representation network"). With
     `spec.history` the session's earlier records, looked up in the same table, are one more field, the last
-    (`HistoryField`).
+    (`HistoryField`). Of inputs in `spec.compression` an id has two rows, which are multiplied or added.
 
     Args:
         spec: names and sizes of the inputs.
@@ -60,10 +67,12 @@ class FieldEmbedding(keras.layers.Layer):
         self.parts = parts
         self._rows: dict[str, tuple[int, int]] = {}
         rows = 0
-        for name, size in spec.categorical:
-            self._rows[name] = (rows, rows + size)
-            rows += size
+        self._layouts = {name: spec.layout(name) for name, _ in spec.categorical}
+        for name, layout in self._layouts.items():
+            self._rows[name] = (rows, rows + layout.rows)
+            rows += layout.rows
         self.total_rows = rows
+        self._operation = "" if spec.compression is None else spec.compression.operation
         self.table: Any = None
         self.numeric: keras.layers.Dense | None = None
         self.history: HistoryField | None = None
@@ -94,19 +103,36 @@ class FieldEmbedding(keras.layers.Layer):
         return self.fields * self.width
 
     def field_rows(self, name: str) -> slice:
-        """Rows of `table` that belong to the categorical input `name`, row i being id i.
+        """Rows of `table` that belong to the categorical input `name`; row i is id i unless it is compressed.
 
         Raises:
             KeyError: no categorical input has this name.
         """
         return slice(*self._rows[name])
 
+    def vectors(self, name: str) -> np.ndarray:
+        """The embedding of every id of the categorical input `name`, [ids, D].
+
+        Raises:
+            KeyError: no categorical input has this name.
+        """
+        size = self._layouts[name].size
+        parts = [
+            self._embed({name: np.arange(first, min(first + _AT_ONCE, size), dtype=np.int32)}, [name])
+            for first in range(0, size, _AT_ONCE)
+        ]
+        return np.concatenate([np.asarray(keras.ops.cast(part[:, 0], "float32")) for part in parts])
+
     def build(self, input_shape: Any = None) -> None:
         if self.spec.categorical:
+            start: Any = keras.initializers.RandomUniform(seed=derive_seed(self.seed, "table"))
+            if self._operation == PRODUCT:
+                parts = [(self._rows[name][0], layout) for name, layout in self._layouts.items()]
+                start = FactorsNearOne(start, parts)
             self.table = self.add_weight(
                 name="table",
                 shape=(self.total_rows, self.width),
-                initializer=keras.initializers.RandomUniform(seed=derive_seed(self.seed, "table")),
+                initializer=start,
                 autocast=False,  # in mixed precision cast the rows read, not the table
             )
         if self.numeric is not None:
@@ -141,7 +167,10 @@ class FieldEmbedding(keras.layers.Layer):
             raise UserError(
                 f"inputs: expected {missing} too; received {sorted(inputs)}. Pass every input of the spec."
             )
-        inputs = self.drop_ids(inputs, training)
+        inputs = self.drop_ids({name: inputs[name] for name in names}, training)
+        return once(self, tuple(inputs.values()), lambda _: self._state(inputs))
+
+    def _state(self, inputs: Mapping[str, Any]) -> tf.Tensor:
         parts = []
         if self._rows:
             parts.append(self._fields(inputs))  # (N, categorical fields, D)
@@ -208,16 +237,30 @@ class FieldEmbedding(keras.layers.Layer):
     def _embed(self, inputs: Mapping[str, Any], names: Iterable[str]) -> Any:
         """The rows [..., names, D] of the ids [...] of some categorical inputs."""
         ids = keras.ops.stack([keras.ops.cast(inputs[name], "int32") for name in names], axis=-1)
-        first = [self._rows[name][0] for name in names]
-        sizes = {name: self._rows[name][1] - self._rows[name][0] for name in names}
+        names = list(names)
+        sizes = {name: self._layouts[name].size for name in names}
         # Without this an id too large would silently read the next field's rows.
         inside = tf.reduce_all((ids >= 0) & (ids < tf.constant(list(sizes.values()))))
         known = f"ids must be below the sizes of their fields {sizes}; received ids up to"
         largest = tf.reduce_max(tf.reshape(ids, (-1, len(sizes))), axis=0)
         with tf.control_dependencies([tf.debugging.Assert(inside, [known, largest])]):
-            rows = ids + tf.constant(first)
-        # On the tf.Variable, not on its value: then the gradient is row-sparse (tf.IndexedSlices).
-        return keras.ops.cast(tf.gather(self.table.value, rows), self.compute_dtype)
+            ids = tf.identity(ids)
+        if all(self._layouts[name].ratio == 1 for name in names):
+            return self._read(ids, names)
+        columns = zip(tf.unstack(ids, axis=-1), names, strict=True)
+        return keras.ops.stack([self._vectors(column, name) for column, name in columns], axis=-2)
+
+    def _vectors(self, ids: tf.Tensor, name: str) -> tf.Tensor:
+        """The vectors [..., D] of the ids [...] of one input, compressed or not."""
+        layout = self._layouts[name]
+        if layout.ratio == 1:
+            return self._read(ids[..., tf.newaxis], [name])[..., 0, :]
+        return compose(ids, layout, self._operation, lambda rows: self._read(rows, [name, name]))
+
+    def _read(self, rows: tf.Tensor, names: Sequence[str]) -> tf.Tensor:
+        """The rows [..., names, D] of the table at `rows` [..., names] of the inputs' own."""
+        rows = rows + tf.constant([self._rows[name][0] for name in names])
+        return keras.ops.cast(read_rows(self.table, rows), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, int]:
         return (next(iter(input_shape.values()))[0], self.state_width)

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 
 from rmtl_tf.errors import UserError
+from rmtl_tf.layers.dropout import Dropout
+from rmtl_tf.layers.once import once
 from rmtl_tf.layers.seeds import derive_seed
 
 
@@ -45,7 +47,7 @@ class Experts(keras.layers.Layer):
         self.dropout = dropout
         self.seed = seed
         self.drop = [
-            keras.layers.Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy)
+            Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy)
             for i in range(len(self.widths))
         ]
 
@@ -67,15 +69,20 @@ class Experts(keras.layers.Layer):
     def call(self, x: Any, training: bool = False) -> Any:
         """[N, I] -> [N, E, last width]."""
         ops = keras.ops
-        # ops.add, not +: it becomes BiasAdd, which TensorFlow fuses with the matmul and the ReLU.
-        x = ops.relu(ops.add(ops.matmul(x, self.kernels[0]), self.biases[0]))
-        x = self.drop[0](ops.reshape(x, (-1, self.count, self.widths[0])), training=training)  # (N, E, W1)
+        x = self.drop[0](once((self, 0), x, self._first), training=training)  # (N, E, W1)
         if len(self.widths) == 1:
             return x
         x = ops.transpose(x, (1, 0, 2))  # (E, N, W1)
-        for kernel, bias, drop in zip(self.kernels[1:], self.biases[1:], self.drop[1:], strict=True):
-            x = drop(ops.relu(ops.matmul(x, kernel) + bias), training=training)
+        for i, drop in enumerate(self.drop[1:], 1):
+            x = drop(ops.relu(ops.matmul(x, self.kernels[i]) + self.biases[i]), training=training)
         return ops.transpose(x, (1, 0, 2))
+
+    def _first(self, x: Any) -> Any:
+        """[N, I] -> [N, E, W1], without dropout."""
+        ops = keras.ops
+        # ops.add, not +: it becomes BiasAdd, which TensorFlow fuses with the matmul and the ReLU.
+        x = ops.relu(ops.add(ops.matmul(x, self.kernels[0]), self.biases[0]))
+        return ops.reshape(x, (-1, self.count, self.widths[0]))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], self.count, self.widths[-1])

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from rmtl_tf.layers.once import once
 from rmtl_tf.layers.seeds import derive_seed
 
 
@@ -41,7 +42,8 @@ class Gate(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         """[N, I] -> weights [N, E] that sum to 1."""
-        return tf.nn.softmax(self.linear(x))  # not Keras': it warns where one expert is all there is
+        # Not Keras' softmax: it warns where one expert is all there is.
+        return once(self, x, lambda x: tf.nn.softmax(self.linear(x)))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.count)

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from rmtl_tf.layers.dropout import Dropout
+from rmtl_tf.layers.once import once
 from rmtl_tf.layers.seeds import derive_seed
 
 
@@ -45,7 +47,7 @@ class MLP(keras.layers.Layer):
             for i, width in enumerate(self.widths)
         ]
         self.drop = [
-            keras.layers.Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy)
+            Dropout(dropout, seed=derive_seed(seed, "dropout", i), dtype=self.dtype_policy)
             for i in range(len(self.widths))
         ]
 
@@ -57,7 +59,7 @@ class MLP(keras.layers.Layer):
     def call(self, x: Any, training: bool = False) -> Any:
         """[N, I] -> [N, last width]."""
         for dense, drop in zip(self.dense, self.drop, strict=True):
-            x = drop(dense(x), training=training)
+            x = drop(once(dense, x, dense), training=training)
         return x
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

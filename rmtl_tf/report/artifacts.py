@@ -26,6 +26,7 @@ class Artifacts:
     Attributes:
         quarantine: the first rows of the quarantine file.
         vocabulary: number of kept values of each categorical input.
+        collisions: of each hashed input, what `rmtl_tf.data.collisions.statistics` says.
         omega: arm -> float32 [n, K], a sample of weights on train records.
         labels: int [N, K] of the test split; None where the file is absent.
         probabilities: arm -> float [N, K].
@@ -37,6 +38,7 @@ class Artifacts:
     anomalies: Mapping[str, Any]
     quarantine: tuple[Mapping[str, str], ...]
     vocabulary: Mapping[str, int]
+    collisions: Mapping[str, Any]
     run: Mapping[str, Any]
     omega: Mapping[str, np.ndarray]
     evaluation: Mapping[str, Any]
@@ -96,11 +98,13 @@ def read_artifacts(inputs: Mapping[str, Path]) -> Artifacts:
     """
     predictions = _arrays(inputs["evaluation"] / "predictions.npz")
     tensorboard = inputs["model_run"] / "tensorboard"
+    collisions = inputs["transform_graph"] / "collisions.json"
     return Artifacts(
         statistics=_json(inputs["statistics"] / "statistics.json"),
         anomalies=_json(inputs["anomalies"] / "anomalies.json"),
         quarantine=_quarantine(inputs["statistics"] / "quarantine.csv"),
         vocabulary=_vocabulary(inputs["transform_graph"] / "vocabulary"),
+        collisions=_json(collisions) if collisions.is_file() else {},
         run=_json(inputs["model_run"] / "run.json"),
         omega=_arrays(inputs["model_run"] / "omega.npz"),
         evaluation=_json(inputs["evaluation"] / "evaluation.json"),

@@ -9,11 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rmtl_tf.config import OptimizerConfig
 from rmtl_tf.errors import UserError
+from rmtl_tf.optimizers import build_optimizer
+from rmtl_tf.optimizers.build import touched_rows_only
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_learner import regress, squared_error
-from rmtl_tf.rl.mdp import cross_entropy, soft_update
-from rmtl_tf.rl.optimizers import adam
+from rmtl_tf.rl.following import Following
+from rmtl_tf.rl.mdp import cross_entropy
+from rmtl_tf.rl.stepped import SteppedModel
 from rmtl_tf.weighting.base import task_means
 
 # Of the action range [0, 1]: the published noises are for actions in [-1, 1].
@@ -29,7 +33,7 @@ class Networks(NamedTuple):
     target_critic: Critic
 
 
-class ActorCritic(keras.Model):
+class ActorCritic(SteppedModel):
     """Base of DDPG and TD3+BC: a subclass defines `train_step`.
 
     The policy is deterministic: a_k = sigmoid(logit_k). Any action's reward follows from the label, so the
@@ -65,20 +69,29 @@ class ActorCritic(keras.Model):
         self.noise_seed = keras.random.SeedGenerator(seed)
         self.target_actor.trainable = self.target_critic.trainable = False
         self.built = True
-        self.follow(1.0)
+        self._follow_with(touched_rows_only=False)
 
-    def optimise(self, phase: Any) -> None:
+    def _follow_with(self, touched_rows_only: bool) -> None:
+        pairs = ((self.target_actor, self.actor), (self.target_critic, self.critic))
+        tau = self.settings.tau
+        self.followings = [Following(target, online, tau, touched_rows_only) for target, online in pairs]
+
+    def optimise(self, phase: Any, config: OptimizerConfig | None = None) -> None:
         """Makes the optimizers: of `phase` the weight decay is the actor's."""
-        decay = getattr(self.settings, "critic_weight_decay", 0.0)
-        self.critic_optimizer = adam(self.critic, self.settings.critic_learning_rate, decay)
+        settings, config = self.settings, config or OptimizerConfig()
+        self._follow_with(touched_rows_only(config))
+        decay = getattr(settings, "critic_weight_decay", 0.0)
+        critic = (self.critic, settings.critic_learning_rate, decay)
+        self.critic_optimizer = build_optimizer(*critic, config, followed=True)
+        actor = (self.actor, settings.learning_rate, phase.weight_decay)
         # Never XLA: on CPU it is many times slower.
-        actor_optimizer = adam(self.actor, self.settings.learning_rate, phase.weight_decay)
-        self.compile(optimizer=actor_optimizer, jit_compile=False)
+        self.compile(optimizer=build_optimizer(*actor, config, followed=True), jit_compile=False)
 
     @property
     def state_variables(self) -> list[Any]:
         """Optimizers, targets, the state of the noise; for checkpoints."""
         targets = [*self.target_actor.weights, *self.target_critic.weights]
+        targets += [variable for following in self.followings for variable in following.variables]
         optimizers = [*self.optimizer.variables, *self.critic_optimizer.variables]
         return [*targets, *optimizers, self.noise_seed.state]
 
@@ -120,7 +133,7 @@ class ActorCritic(keras.Model):
         logs = {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
         return logs | {f"loss/{task}": losses[k] for k, task in enumerate(self.tasks)}
 
-    def follow(self, tau: float) -> None:
+    def follow(self) -> None:
         """target <- tau * online + (1 - tau) * target, for actor and critic."""
-        soft_update(self.target_actor.weights, self.actor.weights, tau)
-        soft_update(self.target_critic.weights, self.critic.weights, tau)
+        for following in self.followings:
+            following.update()

@@ -10,13 +10,16 @@ import tensorflow as tf
 
 from rmtl_tf import replicas
 from rmtl_tf.errors import UserError
+from rmtl_tf.layers.once import shared_passes
+from rmtl_tf.optimizers import sum_duplicates
 from rmtl_tf.rl.mdp import cross_entropy
+from rmtl_tf.rl.stepped import SteppedModel
 from rmtl_tf.rl.task_gradients import combined_gradients
 from rmtl_tf.weighting.base import Context, State, Weighting, task_means
 from rmtl_tf.weighting.gradient_method import GradientMethod
 
 
-class Agent(keras.Model):
+class Agent(SteppedModel):
     """Minimises mean over records and tasks of omega * BCE (paper, actor loss; METHOD 4-5).
 
     With the weighting `constant` this is phase A and the control; with `rmtl` and a critic, phase C.
@@ -110,7 +113,7 @@ class Agent(keras.Model):
         method = self.weighting if isinstance(self.weighting, GradientMethod) else None
         weight = batch["mask"][:, tf.newaxis]  # [N, 1]
         records = replicas.total(tf.reduce_sum(weight))
-        with tf.GradientTape(persistent=method is not None) as tape:
+        with tf.GradientTape(persistent=method is not None) as tape, shared_passes():
             logits, extra = self._forward(batch)
             losses = cross_entropy(batch["labels"], logits)  # [N, K]
             with tape.stop_recording():
@@ -125,7 +128,7 @@ class Agent(keras.Model):
         variables = self.backbone.trainable_variables
         logs = {"loss": replicas.total(loss)}
         if method is None:
-            gradients = tape.gradient(loss, variables)
+            gradients = sum_duplicates(tape.gradient(loss, variables))
         else:
             gradients, shares, state = combined_gradients(method, tape, task_losses, variables, self._state())
             self._remember(state)

@@ -127,6 +127,12 @@ def _facts(spec: InputSpec, num_tasks: int) -> dict[str, Any]:
     facts: dict[str, Any] = {f"input {name!r}": f"{size} ids" for name, size in spec.categorical}
     facts |= {f"input {name!r}": "a number" for name in spec.numeric}
     facts |= {f"input {name!r}, values": most for name, most in spec.several}
+    if spec.compression is not None:
+        operation = spec.compression.operation
+        facts |= {
+            f"input {name!r}, table": f"{operation} of quotient and remainder, ratio {ratio}"
+            for name, ratio in spec.compression.ratios
+        }
     if spec.history is not None:
         facts |= {f"history {key}": value for key, value in asdict(spec.history).items()}
     return {**facts, "number of tasks": num_tasks}

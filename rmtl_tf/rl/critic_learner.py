@@ -9,8 +9,11 @@ import keras
 import tensorflow as tf
 
 from rmtl_tf import replicas
+from rmtl_tf.optimizers.slices import sum_duplicates
 from rmtl_tf.rl.critic_base import Critic
-from rmtl_tf.rl.mdp import rewards, soft_update
+from rmtl_tf.rl.following import Following
+from rmtl_tf.rl.mdp import rewards
+from rmtl_tf.rl.stepped import SteppedModel
 from rmtl_tf.rl.targets import critic_targets
 
 
@@ -52,7 +55,7 @@ def regress(
         loss = tf.reduce_mean(per_task)
         values = tf.add_n(estimates) / len(estimates)
     variables = critic.trainable_variables
-    gradients = tape.gradient(loss, variables)
+    gradients = sum_duplicates(tape.gradient(loss, variables))
     optimizer.apply(gradients, variables)
     sums = [loss, per_task, tf.reduce_sum(weight * values, axis=0)]
     loss, per_task, values = replicas.total(sums)
@@ -65,7 +68,7 @@ def regress(
     return logs
 
 
-class CriticLearner(keras.Model):
+class CriticLearner(SteppedModel):
     """Learns Q with a target critic (paper, eq. for TD and critic loss; METHOD 4-5, phase B).
 
     A batch holds transitions (`rmtl_tf.inputs.batches`) with the extra column `logits` [N, K], what
@@ -84,6 +87,7 @@ class CriticLearner(keras.Model):
         loss: "squared" (paper) or "huber". The squared error alone has the expected return as its minimum;
             returns are skewed to large losses, which Huber's discounts: with Monte-Carlo targets |Q| comes
             out smaller; with TD(0) session ends count as outliers, and |Q| far too large (docs/models.md).
+        touched_rows_only: of the optimizer it is compiled with, see `Following`; False suits any.
 
     Raises:
         ValueError: `loss` is neither.
@@ -100,27 +104,25 @@ class CriticLearner(keras.Model):
         n: int = 1,
         trace: float = 0.0,
         loss: str = "squared",
+        touched_rows_only: bool = False,
     ) -> None:
         super().__init__()
         if loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {sorted(LOSSES)}. Received: {loss!r}")
         self.critic, self.target = critic, target
-        self.tasks, self.gamma, self.beta = tuple(tasks), gamma, beta
+        self.tasks, self.gamma = tuple(tasks), gamma
         self.kind, self.n, self.trace, self.error = kind, n, trace, LOSSES[loss]
         for network in (critic, target):
             if not network.built:
                 network.build()
         target.trainable = False
         self.built = True
-        self.synchronise()
+        self.following = Following(target, critic, beta, touched_rows_only)
 
-    def synchronise(self) -> None:
-        """Makes the target critic a copy of the online critic."""
-        soft_update(*self._pairs(), beta=1.0)
-
-    def _pairs(self) -> tuple[list[Any], list[Any]]:
-        # `weights` leaves the dropout seeds out: they are no part of the value.
-        return self.target.weights, self.critic.weights
+    @property
+    def state_variables(self) -> list[Any]:
+        """The target critic and how far it followed, for checkpoints."""
+        return [*self.target.weights, *self.following.variables]
 
     def policy(self, batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits [N, K] of the actions whose value is learnt, and the actions [N, K] of the target actor."""
@@ -143,7 +145,7 @@ class CriticLearner(keras.Model):
         targets = tf.stop_gradient(self._targets(batch, logits, following))
         step = (self.critic, self.optimizer, self.error, self.tasks)
         logs = regress(*step, batch, tf.sigmoid(logits), targets)
-        soft_update(*self._pairs(), beta=self.beta)
+        self.following.update()
         return logs
 
     def call(self, inputs: dict[str, tf.Tensor], actions: tf.Tensor, training: bool = False) -> tf.Tensor:

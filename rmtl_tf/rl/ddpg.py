@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rmtl_tf.optimizers import sum_duplicates
 from rmtl_tf.rl.actor_critic import ActorCritic
 from rmtl_tf.rl.mdp import action_rewards, td_targets
 from rmtl_tf.weighting.base import task_means
@@ -48,7 +49,7 @@ class DDPG(ActorCritic):
             q = self.critic(features, tf.sigmoid(logits), training=False)
             loss = -tf.reduce_mean(task_means(q, batch["mask"]))
         variables = self.actor.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        gradients = sum_duplicates(tape.gradient(loss, variables))
         self.optimizer.apply(gradients, variables)
-        self.follow(settings.tau)
+        self.follow()
         return logs | self.actor_logs(batch, logits, loss, gradients)

@@ -9,11 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rmtl_tf.config import OptimizerConfig
+from rmtl_tf.optimizers import build_optimizer
+from rmtl_tf.optimizers.build import touched_rows_only
 from rmtl_tf.rl.actor_critic import Networks
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.rl.critic_learner import CriticLearner
-from rmtl_tf.rl.mdp import soft_update
-from rmtl_tf.rl.optimizers import adam
+from rmtl_tf.rl.following import Following
 from rmtl_tf.weighting.base import Weighting
 
 
@@ -55,19 +57,23 @@ class Joint:
         self.critic_learner = CriticSweep(networks, tasks, critic_config)
         self.agent = ActorSteps(networks, tasks, weighting, critic_config.beta)
 
-    def optimise(self, phase: Any) -> None:
+    def optimise(self, phase: Any, config: OptimizerConfig | None = None) -> None:
         """Makes the optimizers: the actor's is that of `phase`."""
-        actor, critic = self.agent.backbone, self.critic_learner.critic
-        optimizer = adam(actor, phase.learning_rate, phase.weight_decay)
-        self.agent.compile(optimizer=optimizer, jit_compile=False)
-        optimizer = adam(critic, self.critic_config.learning_rate)
-        self.critic_learner.compile(optimizer=optimizer, jit_compile=False)
+        config = config or OptimizerConfig()
+        agent, learner, lazy = self.agent, self.critic_learner, touched_rows_only(config)
+        agent.following = Following(agent.target_actor, agent.backbone, agent.following.rate, lazy)
+        learner.following = Following(learner.target, learner.critic, learner.following.rate, lazy)
+        decays = ((agent, agent.backbone, phase.learning_rate, phase.weight_decay),)
+        rates = (*decays, (learner, learner.critic, self.critic_config.learning_rate, 0.0))
+        for model, network, rate, decay in rates:
+            optimizer = build_optimizer(network, rate, decay, config, followed=True)
+            model.compile(optimizer=optimizer, jit_compile=False)
 
     @property
     def state_variables(self) -> list[Any]:
         """Optimizers, targets, the weighting's state; for checkpoints."""
         agent, learner = self.agent, self.critic_learner
-        targets = [*agent.target_actor.weights, *learner.target.weights]
+        targets = [*agent.target_actor.weights, *agent.following.variables, *learner.state_variables]
         optimizers = [*agent.optimizer.variables, *learner.optimizer.variables]
         return [*targets, *optimizers, *agent.state_variables]
 
@@ -102,11 +108,11 @@ class ActorSteps(Agent):
 
     def __init__(self, networks: Networks, tasks: Sequence[str], weighting: Weighting, beta: float) -> None:
         super().__init__(networks.actor, weighting, tasks, networks.critic)
-        self.target_actor, self.beta = networks.target_actor, beta
+        self.target_actor = networks.target_actor
         self.target_actor.trainable = False
-        soft_update(self.target_actor.weights, self.backbone.weights, 1.0)
+        self.following = Following(self.target_actor, self.backbone, beta)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         logs = super().train_step(batch)
-        soft_update(self.target_actor.weights, self.backbone.weights, self.beta)
+        self.following.update()
         return logs

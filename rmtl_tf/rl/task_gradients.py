@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from rmtl_tf.optimizers.slices import SummedSlices
 from rmtl_tf.weighting.base import State
 from rmtl_tf.weighting.gradient_method import GradientMethod
 
@@ -95,7 +96,7 @@ def _sparse_rows(gradients: Sequence[Any]) -> tuple[tf.Tensor, Callable[[tf.Tens
     ]
     rows = tf.reshape(tf.stack(dense), (len(dense), -1))
     dense_shape = slices[0].dense_shape
-    return rows, lambda flat: tf.IndexedSlices(tf.reshape(flat, shape), found, dense_shape)
+    return rows, lambda flat: SummedSlices(tf.reshape(flat, shape), found, dense_shape)
 
 
 def _as_slices(gradient: Any) -> tf.IndexedSlices:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from rmtl_tf.optimizers import sum_duplicates
 from rmtl_tf.rl.actor_critic import ActorCritic
 from rmtl_tf.rl.mdp import action_rewards, td_targets
 from rmtl_tf.weighting.base import task_means
@@ -74,11 +75,11 @@ class TD3BC(ActorCritic):
             logits = self.actor(batch["features"], training=True)
             loss = self.actor_loss(batch, logits)
         variables = self.actor.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        gradients = sum_duplicates(tape.gradient(loss, variables))
 
         def update() -> tf.Tensor:
             self.optimizer.apply(gradients, variables)
-            self.follow(settings.tau)
+            self.follow()
             return True
 
         steps = tf.convert_to_tensor(self.critic_optimizer.iterations)

@@ -42,7 +42,7 @@ def train_agent(trainer: Trainer, frozen: Frozen, arm: ArmConfig, incumbent: flo
     seed = derive_seed(trainer.seeds["C"], "noise")
     kind = AGENTS[settings.name]
     agent = kind(networks, problem.names, settings, critic_config, seed, **weighting)
-    agent.optimise(limits)
+    agent.optimise(limits, training.optimizer)
     extras = trainer.columns(agent.NEEDS, frozen, critic_config.gamma)
     omega = OmegaPredictor(agent.agent, problem.train, extras) if settings.WEIGHS else None
 

@@ -8,43 +8,79 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 _META = "meta"
 
 
 def save_checkpoint(path: Path, groups: Mapping[str, Sequence[Any]], meta: Mapping[str, Any]) -> None:
     """Writes groups of variables or arrays, and JSON-able `meta`, so that a reader sees all or nothing."""
-    arrays: dict[str, Any] = {
-        f"{group}/{number}": np.asarray(value.numpy() if hasattr(value, "numpy") else value)
-        for group, values in groups.items()
-        for number, value in enumerate(values)
-    }
-    arrays[_META] = np.array(json.dumps(meta))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     with aside.open("wb") as stream:
-        np.savez(stream, **arrays)
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            for group, values in groups.items():
+                for number, value in enumerate(values):
+                    _write(archive, f"{group}/{number}", view(value))
+            _write(archive, _META, np.array(json.dumps(meta)))
         stream.flush()
         os.fsync(stream.fileno())
     aside.replace(path)
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]] | None:
+def _write(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    """One member as `numpy.savez` writes it, which would hold all arrays at once."""
+    entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed time
+    with archive.open(entry, "w", force_zip64=True) as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
+class _Stored(Sequence[np.ndarray]):
+    """A group of a checkpoint; each array is read when it is asked for, as all at once may not fit."""
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self._path, self._names = path, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, place: Any) -> Any:
+        with np.load(self._path, allow_pickle=False) as stored:
+            return stored[self._names[place]]
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Sequence[np.ndarray]], dict[str, Any]] | None:
     """The groups and meta of a checkpoint, or None where there is none."""
     if not path.exists():
         return None
-    groups: dict[str, list[np.ndarray]] = {}
+    names: dict[str, list[str]] = {}
     with np.load(path, allow_pickle=False) as stored:
         meta = json.loads(str(stored[_META]))
         keys = (key.rpartition("/") for key in stored.files if key != _META)
         for group, _, number in sorted(keys, key=lambda key: (key[0], int(key[2]))):
-            groups.setdefault(group, []).append(stored[f"{group}/{number}"])
-    return groups, meta
+            names.setdefault(group, []).append(f"{group}/{number}")
+    return {group: _Stored(path, own) for group, own in names.items()}, meta
+
+
+def view(value: Any) -> np.ndarray:
+    """A variable's value, or an array, not copied where that can be: use it at once, do not keep it."""
+    if isinstance(value, keras.Variable):
+        value = value.value
+    if isinstance(value, tf.distribute.DistributedValues):
+        return value.numpy()  # of replicas: the first
+    return np.asarray(value.read_value() if isinstance(value, tf.Variable) else value)
+
+
+def copies(values: Sequence[Any]) -> list[np.ndarray]:
+    """Copies of variables' values."""
+    return [np.array(view(value)) for value in values]
 
 
 def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

@@ -106,7 +106,7 @@ class Mirrored(Cluster):
         with _following(model, callbacks) as follow:
             for number in range(len(plan)):
                 logs = step(next(batches))
-                follow(number, {key: value.numpy() for key, value in logs.items()})
+                follow(number, {key: value.numpy()[np.newaxis] for key, value in logs.items()})
 
     def _make_step(self, model: keras.Model) -> Any:
         @tf.function(jit_compile=False, reduce_retracing=True)
@@ -182,13 +182,13 @@ class ParameterServers(Cluster):
         step = _step_of(model, self._make_step)
         batches = iter(batcher.batches(plan))
         with _following(model, callbacks) as follow:
-            # Nobody is at work when the logs of these are told: then a checkpoint can be written.
+            # Nobody is at work when the logs of these are told: a checkpoint then holds all of them alone.
             for start in range(0, len(plan), 2 * self.workers):
                 count = min(2 * self.workers, len(plan) - start)
                 sent = [self.coordinator.schedule(step, args=(next(batches),)) for _ in range(count)]
                 self.coordinator.join()
-                for number, logs in enumerate(sent, start):
-                    follow(number, {key: float(value) for key, value in logs.fetch().items()})
+                logs = [each.fetch() for each in sent]
+                follow(start, {key: np.array([each[key] for each in logs]) for key in logs[0]})
 
     def _make_step(self, model: keras.Model) -> Any:
         @tf.function(jit_compile=False, reduce_retracing=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from rmtl_tf.config import ArmConfig
 from rmtl_tf.errors import UserError
-from rmtl_tf.features.graph import TransformGraph
+from rmtl_tf.features.graph import TransformGraph, facts
 from rmtl_tf.files import digest_json, digest_tree
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_io import load_critic, read_metadata, save_critic
@@ -52,7 +52,7 @@ class Critics:
         self._state = {
             "tasks": list(trainer.problem.names),
             "encoding": {
-                feature.name: digest_json([feature.kind, asdict(feature)])[:12] for feature in graph.features
+                feature.name: digest_json([feature.kind, facts(feature)])[:12] for feature in graph.features
             },
         }
         self._made: dict[str, RunCritic] = {}
@@ -69,6 +69,16 @@ class Critics:
         if name not in self._made:
             self._made[name] = self._make(name, arm, frozen)
         return self._made[name]
+
+    def forget(self, arm: ArmConfig) -> None:
+        """Lets the critic of an arm that is trained go, unless a later arm uses it."""
+        if not needs_critic(arm):
+            return
+        self._loaded.pop(arm.name, None)
+        arms = [later.name for later in self._trainer.training.arms]
+        later = set(arms[arms.index(arm.name) + 1 :])
+        if not later & set(self._users(self._name(arm))):
+            self._made.pop(self._name(arm), None)
 
     def _load(self, arm: ArmConfig) -> Critic:
         if not needs_critic(arm):

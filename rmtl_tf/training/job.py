@@ -46,6 +46,7 @@ def train(job: TrainingJob) -> None:
 
     from rmtl_tf.backbones import build_backbone
     from rmtl_tf.data.history import history_spec
+    from rmtl_tf.features.compression import compression_of
     from rmtl_tf.features.graph import TransformGraph
     from rmtl_tf.inputs import read_table
     from rmtl_tf.schema import read_schema
@@ -67,7 +68,9 @@ def train(job: TrainingJob) -> None:
         )
     graph = TransformGraph.load(Path(job.transform_graph))
     schema = read_schema(job.data_schema)
-    spec = replace(graph.input_spec(), history=history_spec(job.model.history, job.feedback, schema))
+    history = history_spec(job.model.history, job.feedback, schema)
+    compression = compression_of(job.model.compression, graph.input_spec().categorical)
+    spec = replace(graph.input_spec(), history=history, compression=compression)
     columns = (spec, graph.labels, graph.timestamp)
     validation = read_table(Path(job.transformed) / "Split-validation", *columns)
     train_split = Path(job.transformed) / "Split-train"

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.inputs import Batcher, RecordTable
-from rmtl_tf.training.checkpoint import assign, load_checkpoint, save_checkpoint
+from rmtl_tf.training.checkpoint import assign, copies, load_checkpoint, save_checkpoint, view
 from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.parts import Parts
+from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.tensorboard import PhaseLogger
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,13 @@ class Phase:
         monitor: the metric that stops early, higher is better.
         incumbent: its value for the weights the phase starts from; None where they are new.
         checkpoint: file of this phase's checkpoint.
-        checkpoint_steps: batches between checkpoints inside an epoch.
+        checkpoint_steps: batches between checkpoints inside an epoch; one is written at the end of the
+            execution that reaches them.
+        steps_per_execution: batches the compiled function takes at a time; any number gives the same bits.
         logger: TensorBoard's, if any.
         cluster: where batches are computed; None: here.
         parts: of the table; None: it is one.
+        profile: of some of its steps, if any.
     """
 
     def __init__(
@@ -91,9 +95,11 @@ class Phase:
         incumbent: float | None,
         checkpoint: Path,
         checkpoint_steps: int,
+        steps_per_execution: int = 1,
         logger: PhaseLogger | None = None,
         cluster: Cluster | None = None,
         parts: Parts | None = None,
+        profile: PhaseProfile | None = None,
     ) -> None:
         self.name, self.kept, self.state = name, list(kept), list(state)
         self.turns: Callable[[np.ndarray], list[tuple[keras.Model, np.ndarray]]]
@@ -104,9 +110,11 @@ class Phase:
         self.max_epochs, self.patience = max_epochs, patience
         self.evaluate, self.monitor = evaluate, monitor
         self.checkpoint, self.checkpoint_steps = checkpoint, checkpoint_steps
-        self.logger = logger
+        self.steps_per_execution = steps_per_execution
+        self.logger, self.profile = logger, profile
+        self.traced: set[keras.Model] = set()  # the first execution of a model is not timed
         self.progress = Progress(best=incumbent)
-        self.best = [np.array(variable) for variable in self.kept]
+        self.best = copies(self.kept)
 
     def run(self) -> Progress:
         """Trains, or goes on from the checkpoint; afterwards `kept` has its best values."""
@@ -120,6 +128,7 @@ class Phase:
                 bar.update()
                 bar.set_postfix({self.monitor: f"{self.progress.history[-1][self.monitor]:.4f}"})
         assign(self.kept, self.best)
+        self.best = []
         return self.progress
 
     def _epoch(self) -> None:
@@ -129,15 +138,13 @@ class Phase:
         if len(turns) > 1:
             rows = np.concatenate([(part >= 0).sum(axis=1) for _, part in turns])
         follower = _Follower(self, rows)
-        callbacks: list[keras.callbacks.Callback] = [follower]
         if self.logger is not None:
             self.logger.start_epoch(progress.epoch, progress.step, len(rows), self.batch_size)
-            callbacks.append(self.logger)
-        done = progress.step
-        for model, part in turns:
-            if done < len(part):
-                self.cluster.fit(model, self.batcher, part[done:], progress.epoch, callbacks)
-            done = max(done - len(part), 0)
+        try:
+            self._train(turns, follower)
+        finally:
+            if self.profile is not None:
+                self.profile.stop()
         metrics = self.cluster.agree(self.evaluate())
         means = {key: total / progress.counts[key] for key, total in progress.sums.items()}
         progress.history.append({"epoch": progress.epoch + 1, **means, **metrics})
@@ -147,14 +154,29 @@ class Phase:
             self.logger.on_evaluation(progress.epoch, {**means, **metrics})
         self.save()
 
+    def _train(self, turns: Sequence[tuple[keras.Model, np.ndarray]], follower: _Follower) -> None:
+        """The batches of an epoch that are left."""
+        progress = self.progress
+        done = progress.step
+        for model, part in turns:
+            if done < len(part):
+                model.steps_per_execution = self.steps_per_execution
+                self.cluster.fit(model, self.batcher, part[done:], progress.epoch, [follower])
+            done = max(done - len(part), 0)
+
     def _stop_early(self, value: float) -> None:
         progress = self.progress
         if progress.best is None or value > progress.best:
             progress.best, progress.best_epoch, progress.wait = value, progress.epoch, 0
-            self.best = [np.array(variable) for variable in self.kept]
+            self._keep(self.kept)
         else:
             progress.wait += 1
         progress.finished = progress.wait >= self.patience or progress.epoch >= self.max_epochs
+
+    def _keep(self, values: Sequence[Any]) -> None:
+        """Makes these the best weights, in their place: two copies of them may not fit."""
+        for best, value in zip(self.best, values, strict=True):
+            np.copyto(best, view(value))
 
     def save(self) -> None:
         if not self.cluster.is_chief:
@@ -174,43 +196,59 @@ class Phase:
             )
         self.cluster.spread([v for v in self.state if v.name == SEED_STATE])
 
-    def _assign(self, groups: Mapping[str, list[np.ndarray]], meta: Mapping[str, Any]) -> None:
+    def _assign(self, groups: Mapping[str, Sequence[np.ndarray]], meta: Mapping[str, Any]) -> None:
         assign(self.kept, groups["kept"])
         assign(self.state, groups.get("state", []))
-        self.best = groups["best"]
+        self._keep(groups["best"])
         self.progress = Progress(**meta)
         log.info("%s: resumed at epoch %d, batch %d", self.name, self.progress.epoch + 1, self.progress.step)
 
 
 class _Follower(keras.callbacks.Callback):
-    """Counts batches, stops at NaN or infinity, and writes checkpoints inside an epoch."""
+    """Counts batches, stops at NaN or infinity, and writes checkpoints inside an epoch.
+
+    Called once for the batches of one execution; what is counted and logged is the same however many these
+    are.
+    """
 
     def __init__(self, phase: Phase, rows: np.ndarray) -> None:
         super().__init__()
         self.phase, self.rows = phase, rows
-        self.clock = 0.0
+        self.clock = time.perf_counter()
 
-    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        self.clock = 0.0  # the first batch may be traced: it is not timed
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self.clock = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        progress, every = self.phase.progress, self.phase.checkpoint_steps
+        columns = {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}  # [n]
+        batches = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        first, now = progress.step, time.perf_counter()
+        seconds, self.clock = now - self.clock, now
+        for values in batches:
+            self._count(values, seconds / len(batches))
+        if self.model in self.phase.traced:
+            progress.records += int(self.rows[first : progress.step].sum())
+            progress.seconds += seconds
+        self.phase.traced.add(self.model)
+        if self.phase.profile is not None:
+            self.phase.profile.after(len(batches))
+        if first // every < progress.step // every and progress.step < len(self.rows):
+            self.phase.save()
+
+    def _count(self, logs: Mapping[str, float], seconds: float) -> None:
+        """One batch, which took so many seconds."""
         progress = self.phase.progress
-        values = {key: float(value) for key, value in (logs or {}).items()}
-        broken = [key for key, value in values.items() if not math.isfinite(value)]
+        broken = [key for key, value in logs.items() if not math.isfinite(value)]
         if broken:
             raise UserError(
                 f"{self.phase.name}: {', '.join(broken)} not finite at batch {progress.step} of epoch "
                 f"{progress.epoch + 1}. Lower the learning rate, or look for extreme values of the numeric "
                 "features in the data statistics."
             )
-        now = time.perf_counter()
-        if self.clock:
-            progress.records += int(self.rows[progress.step])
-            progress.seconds += now - self.clock
-        self.clock = now
         progress.step += 1
-        for key, value in values.items():
+        for key, value in logs.items():
             progress.sums[key] = progress.sums.get(key, 0.0) + value
             progress.counts[key] = progress.counts.get(key, 0) + 1
-        if progress.step % self.phase.checkpoint_steps == 0 and progress.step < len(self.rows):
-            self.phase.save()
+        if self.phase.logger is not None:
+            self.phase.logger.on_batch(logs, seconds)

@@ -18,6 +18,7 @@ from rmtl_tf.backbones import build_backbone
 from rmtl_tf.config import ArmConfig, CriticConfig, ModelConfig, PhaseConfig, TrainingConfig, WeightingConfig
 from rmtl_tf.files import digest_json
 from rmtl_tf.layers.seeds import derive_seed
+from rmtl_tf.optimizers.build import touched_rows_only
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_forms import build_critic
@@ -26,12 +27,23 @@ from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
 from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.loop import Phase, Progress
-from rmtl_tf.training.networks import build, compile_model, copy_embeddings, seeds_of, weights_of
+from rmtl_tf.training.networks import (
+    build,
+    compile_model,
+    compute_in,
+    copy_embeddings,
+    release,
+    seeds_of,
+    weights_of,
+)
 from rmtl_tf.training.power import PowerChoice
 from rmtl_tf.training.predict import OmegaPredictor, Predictor
 from rmtl_tf.training.problem import Frozen, Problem, Weights
+from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.validation import CriticReport, returns_of, validation_metrics
 from rmtl_tf.weighting import build_weighting
+from rmtl_tf.weighting.constant import Constant
+from rmtl_tf.weighting.gradient_method import GradientMethod
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,17 @@ class Trainer:
 
     def backbone(self, phase: str) -> keras.layers.Layer:
         """A new backbone, built; its weights and dropout follow the phase's seed."""
+        release(self.table_bytes)
         layer = build_backbone(self.model, self.problem.spec, self.problem.tasks, self.seeds[phase])
         build(layer, self.problem.spec)
         return layer
+
+    @property
+    def table_bytes(self) -> int:
+        """Size of one embedding table of all inputs."""
+        spec = self.problem.spec
+        rows = sum(spec.layout(name).rows for name, _ in spec.categorical)
+        return 4 * rows * self.model.embedding_dim
 
     def pretrain(self, start: Weights | None = None) -> tuple[Frozen, Progress]:
         """Phase A: plain mean of the task losses, early stopping on validation mean AUC.
@@ -90,7 +110,10 @@ class Trainer:
         Args:
             start: weights of an earlier model, which stay where no epoch beats them; None: new ones.
         """
-        agent = Agent(self.backbone("A"), build_weighting(WeightingConfig()), self.problem.names)
+        actor = self.backbone("A")
+        if self.training.precision != "float32":
+            compute_in(self.training.precision, actor)
+        agent = Agent(actor, build_weighting(WeightingConfig()), self.problem.names)
         before: dict[str, float] | None = None
         if start is not None:
             assign(agent.backbone.weights, start)
@@ -108,10 +131,8 @@ class Trainer:
         Early stopping on the mean squared error against the Monte-Carlo return of validation sessions,
         which the true value function minimises; a TD loss can be small for a wrong critic.
         """
-        actor = self.backbone("A")
-        assign(actor.weights, frozen.weights)
-        online, target = self.new_critics(frozen, config, actor)
-        copy_embeddings(actor, online)
+        online, target = self._start_critics(frozen, config)
+        release(self.table_bytes)
         learner = CriticLearner(
             online,
             target,
@@ -122,8 +143,10 @@ class Trainer:
             n=config.n,
             trace=config.trace,
             loss=config.loss,
+            touched_rows_only=touched_rows_only(self.training.optimizer),
         )
-        compile_model(learner, online, PhaseConfig(learning_rate=config.learning_rate, weight_decay=0.0))
+        optimised = PhaseConfig(learning_rate=config.learning_rate, weight_decay=0.0)
+        compile_model(learner, online, optimised, self.training.optimizer, followed=True)
         held_out = self._held_out(online, frozen, config.gamma)
         phase = self.phase(
             critic_name(config),
@@ -131,13 +154,23 @@ class Trainer:
             seed="B",
             limits=(config.max_epochs, config.patience),
             kept=online.weights,
-            state=[*seeds_of(online), *target.weights, *learner.optimizer.variables],
+            state=[*seeds_of(online), *learner.state_variables, *learner.optimizer.variables],
             extras={"logits": frozen.train},
             evaluate=held_out.metrics,
             monitor="fit",
             logger=self.logger(tensorboard.critic_run(arms), "critic", extra=held_out.plot),
         )
-        return online, phase.run()
+        progress = phase.run()
+        learner.following.release()
+        return online, progress
+
+    def _start_critics(self, frozen: Frozen, config: CriticConfig) -> tuple[Critic, Critic]:
+        """Those of `new_critics`, the first with the frozen actor's embeddings; the actor is not kept."""
+        actor = self.backbone("A")
+        assign(actor.weights, frozen.weights)
+        online, target = self.new_critics(frozen, config, actor)
+        copy_embeddings(actor, online)
+        return online, target
 
     def new_critics(
         self, frozen: Frozen, config: CriticConfig, actor: keras.layers.Layer
@@ -196,18 +229,25 @@ class Trainer:
             suffix: of the phase's name, where an arm is fine-tuned several times.
         """
         names = self.problem.names
-        agent = Agent(self.backbone("C"), build_weighting(weighting, names), names, critic)
+        actor = self.backbone("C")
+        if self.training.precision != "float32":
+            compute_in(self.training.precision, actor)
+        agent = Agent(actor, build_weighting(weighting, names), names, critic)
         assign(agent.backbone.weights, frozen.weights)
         extras = self.columns(agent.weighting.NEEDS, frozen, self.training.critic_of(arm).gamma)
-        omega = OmegaPredictor(agent, self.problem.train, extras)
-        before = np.concatenate(self.cluster.gather(omega()))
+        table, omega = self.problem.train, None
+        before = np.ones((len(table.records), len(names)), np.float32)
+        if not isinstance(agent.weighting, Constant | GradientMethod):  # of these omega is 1
+            omega = OmegaPredictor(agent, table, extras)
+            before = omega()
+        before = np.concatenate(self.cluster.gather(before))
         progress = self._train_actor(
             f"finetune-{arm.name}{suffix}",
             agent,
             "C",
             self.training.finetune,
             incumbent,
-            None if weighting.name == "constant" else omega,
+            omega,
             extras,
         )
         return Trained(weights_of(agent.backbone), progress, before)
@@ -238,7 +278,7 @@ class Trainer:
         omega: OmegaPredictor | None,
         extras: dict[str, np.ndarray] | None = None,
     ) -> Progress:
-        compile_model(agent, agent.backbone, config)
+        compile_model(agent, agent.backbone, config, self.training.optimizer)
         predictor = Predictor(agent.backbone, self.problem.validation)
         return self.phase(
             name,
@@ -307,7 +347,9 @@ class Trainer:
             incumbent=incumbent,
             checkpoint=self.checkpoints / f"{name}.npz",
             checkpoint_steps=self.training.checkpoint_steps,
+            steps_per_execution=self.training.steps_per_execution,
             logger=logger,
+            profile=None if logger is None else PhaseProfile(logger.directory),
             cluster=self.cluster,
             parts=self.problem.parts,
         )

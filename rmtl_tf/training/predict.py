@@ -12,6 +12,7 @@ import tensorflow as tf
 from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.rl.mdp import cross_entropy
+from rmtl_tf.training.networks import full_precision
 
 _BATCH = 4096
 
@@ -53,7 +54,8 @@ class Predictor(_TablePredictor):
     ) -> None:
         def apply(batch: dict) -> tf.Tensor:
             more = (batch["actions"],) if "actions" in batch else ()
-            return layer(batch["features"], *more, training=False)
+            with full_precision(layer):
+                return layer(batch["features"], *more, training=False)
 
         super().__init__(apply, table, extras)
 
@@ -86,8 +88,9 @@ class OmegaPredictor(_TablePredictor):
         self, agent: Agent, table: RecordTable, extras: Mapping[str, np.ndarray] | None = None
     ) -> None:
         def apply(batch: dict) -> tf.Tensor:
-            losses = cross_entropy(batch["labels"], agent(batch["features"], training=False))
-            return agent.omega(batch, losses, remember=False)
+            with full_precision(agent.backbone):
+                losses = cross_entropy(batch["labels"], agent(batch["features"], training=False))
+                return agent.omega(batch, losses, remember=False)
 
         super().__init__(apply, table, extras)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 import yaml
 
 from rmtl_tf.backbones import build_backbone
-from rmtl_tf.config import ModelConfig, TrainingConfig
+from rmtl_tf.config import ArmConfig, ModelConfig, TrainingConfig
 from rmtl_tf.features.graph import Categorical, TransformGraph
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.files import digest_json, read_json, write_json
@@ -21,9 +22,11 @@ from rmtl_tf.training.arms import check_arms, train_arm
 from rmtl_tf.training.checkpoint import assign
 from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.critics import Critics, needs_critic
+from rmtl_tf.training.memory import estimate
+from rmtl_tf.training.memory_limit import check_memory
 from rmtl_tf.training.networks import build
-from rmtl_tf.training.phases import Trainer
-from rmtl_tf.training.problem import Problem, Weights
+from rmtl_tf.training.phases import Trained, Trainer
+from rmtl_tf.training.problem import Frozen, Problem, Weights
 from rmtl_tf.training.summary import PRETRAINED, Summary
 
 RUN_FILE = "run.json"
@@ -60,60 +63,54 @@ def run_training(
     cluster = cluster or Cluster()
     make_deterministic(seed)
     check_arms(training, problem.names)
+    logs, checkpoints = directory / "tensorboard", directory / ".checkpoints"
+    trainer = Trainer(problem, model, training, seed, checkpoints, logs, cluster)
+    needed = estimate(problem, model, training, warm=start is not None)
     summary = Summary(problem, model, training, seed)
     summary.values["records"]["train"] = int(sum(cluster.gather(np.array(len(problem.train.records)))))
-    trainer = Trainer(
-        problem, model, training, seed, directory / ".checkpoints", directory / "tensorboard", cluster
-    )
+    summary.values["memory"] = check_memory(needed, problem.spec, stop=training.memory == "stop")
     with cluster.scope():
-        actors, omegas = _train(trainer, Critics(trainer, graph, directory), summary, start)
-    if cluster.is_chief:
-        _write(trainer, summary, actors, omegas, graph, item, directory)
-    cluster.gather(np.zeros(1))  # nobody leaves before everything is written
-
-
-def _train(
-    trainer: Trainer, critics: Critics, summary: Summary, start: Weights | None
-) -> tuple[dict[str, Weights], dict[str, Any]]:
-    """Every arm's weights and its sample of omega."""
-    training = trainer.training
-    frozen, progress = trainer.pretrain(start)
+        critics = Critics(trainer, graph, directory)
+        frozen, progress = trainer.pretrain(start)
     summary.add_actor(PRETRAINED, None, progress)
-    actors = {PRETRAINED: frozen.weights}
+    _write_weights(trainer, PRETRAINED, frozen.weights, directory)
     omegas: dict[str, Any] = {}
     incumbent = progress.best or 0.0
     for arm in training.arms:
-        used = critics.of(arm, frozen)
-        if used is not None:
-            summary.add_critic(arm.name, used)
-        done = train_arm(trainer, frozen, arm, None if used is None else used.critic, incumbent)
-        actors[arm.name] = done.weights
+        done = _train(trainer, critics, frozen, arm, incumbent, summary, directory)
         summary.add_actor(arm.name, arm, done.progress, done.power)
         if done.omega is not None:
             summary.add_omega(arm.name, done.omega)
             omegas[arm.name] = _sample(done.omega)
-    return actors, omegas
-
-
-def _write(
-    trainer: Trainer,
-    summary: Summary,
-    actors: dict[str, Weights],
-    omegas: dict[str, Any],
-    graph: TransformGraph,
-    item: str | None,
-    directory: Path,
-) -> None:
-    model, training = trainer.model, trainer.training
     export = summary.choose(training.export)
-    _write_weights(trainer, actors, directory)
-    np.savez_compressed(directory / "omega.npz", **omegas)
-    summary.values["parameters"] = sum(int(w.size) for w in actors[PRETRAINED])
-    write_json(directory / RUN_FILE, summary.values)
-    logs = directory / "tensorboard"
-    _write_overview(logs, summary, model, training)
-    if item is not None:
-        _write_items(logs, trainer, actors[export], graph, item)
+    if cluster.is_chief:
+        np.savez_compressed(directory / "omega.npz", **omegas)
+        summary.values["parameters"] = sum(int(w.size) for w in frozen.weights)
+        write_json(directory / RUN_FILE, summary.values)
+        _write_overview(logs, summary, model, training)
+        if item is not None:
+            _write_items(logs, load_actor(directory, export, graph), graph, item)
+    cluster.gather(np.zeros(1))  # nobody leaves before everything is written
+
+
+def _train(
+    trainer: Trainer,
+    critics: Critics,
+    frozen: Frozen,
+    arm: ArmConfig,
+    incumbent: float,
+    summary: Summary,
+    directory: Path,
+) -> Trained:
+    """Trains an arm and writes its weights, which are not kept: those of all arms may not fit."""
+    with trainer.cluster.scope():
+        used = critics.of(arm, frozen)
+        done = train_arm(trainer, frozen, arm, None if used is None else used.critic, incumbent)
+    if used is not None:
+        summary.add_critic(arm.name, used)
+    _write_weights(trainer, arm.name, done.weights, directory)
+    critics.forget(arm)
+    return replace(done, weights=[])
 
 
 def _sample(omega: np.ndarray) -> np.ndarray:
@@ -135,13 +132,13 @@ def weights_path(directory: Path, arm: str) -> Path:
     return directory / "weights" / f"{arm}.weights.h5"
 
 
-def _write_weights(trainer: Trainer, actors: dict[str, Weights], directory: Path) -> None:
-    (directory / "weights").mkdir(exist_ok=True)
+def _write_weights(trainer: Trainer, name: str, weights: Weights, directory: Path) -> None:
+    if not trainer.cluster.is_chief:
+        return
+    (directory / "weights").mkdir(parents=True, exist_ok=True)
     backbone = trainer.backbone("A")
-    model = _as_model(backbone)
-    for name, weights in actors.items():
-        assign(backbone.weights, weights)
-        model.save_weights(weights_path(directory, name))
+    assign(backbone.weights, weights)
+    _as_model(backbone).save_weights(weights_path(directory, name))
 
 
 def _as_model(backbone: keras.layers.Layer) -> keras.Model:
@@ -184,11 +181,10 @@ def _flat(group: str, settings: Mapping[str, Any]) -> dict[str, str]:
     return {f"{group}/{key}": str(value) for key, value in settings.items() if value is not None}
 
 
-def _write_items(logs: Path, trainer: Trainer, weights: Weights, graph: TransformGraph, item: str) -> None:
-    backbone = trainer.backbone("A")
+def _write_items(logs: Path, backbone: keras.layers.Layer, graph: TransformGraph, item: str) -> None:
     if not hasattr(backbone, "embedding"):  # a backbone of the user's own
         return
-    assign(backbone.weights, weights)
-    vocabulary = next(f.vocabulary for f in graph.features if isinstance(f, Categorical) and f.name == item)
-    table = np.array(backbone.embedding.table)[backbone.embedding.field_rows(item)]
-    tensorboard.write_projector(logs, table[1:], ["(unknown)", *vocabulary])  # row 0 is padding
+    feature = next(f for f in graph.features if isinstance(f, Categorical) and f.name == item)
+    shown = ["(unknown)", *feature.vocabulary, *(f"(bucket {number})" for number in range(feature.buckets))]
+    vectors = backbone.embedding.vectors(item)
+    tensorboard.write_projector(logs, vectors[1:], shown)  # row 0 is padding

@@ -81,6 +81,17 @@ def check_strategy(training: TrainingConfig) -> None:
         return
     from rmtl_tf.weighting import GRADIENT_METHODS, build_weighting
 
+    optimizer = training.optimizer
+    if optimizer.tables == "adam":
+        raise UserError(
+            f"training.optimizer.tables: adam brings rows up to date where they are read, and with strategy "
+            f"{strategy} every replica reads other rows. Take adam_lazy, or dense for the same result."
+        )
+    if optimizer.clip_norm is not None or optimizer.clip_variable_norm is not None:
+        raise UserError(
+            f"training.optimizer: expected no clipping with strategy {strategy}: each replica would clip its "
+            "own part of the gradient. Remove clip_norm and clip_variable_norm."
+        )
     for arm in training.arms:
         name, where = arm.weighting.name, f"training.strategy: {strategy}: arm {arm.name}: "
         if arm.agent.name != "rmtl":

@@ -7,12 +7,10 @@ description.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -63,7 +61,7 @@ frequency in the train split.
 """
 
 
-class PhaseLogger(keras.callbacks.Callback):
+class PhaseLogger:
     """Writes one phase: logs every `every` batches, losses and metrics after every epoch.
 
     Args:
@@ -82,26 +80,26 @@ class PhaseLogger(keras.callbacks.Callback):
         weighted: bool = False,
         extra: Callable[[int], None] | None = None,
     ) -> None:
-        super().__init__()
+        self.directory = directory
         self.writer = tf.summary.create_file_writer(str(directory))
         self.every, self.subject, self.weighted, self.extra = every, subject, weighted, extra
-        self.step = self.size = 0
-        self.clock = time.perf_counter()
+        self.step = self.size = self.batches = 0
+        self.seconds = 0.0  # of the batches since the last point
 
     def start_epoch(self, epoch: int, step: int, batches: int, batch_size: int) -> None:
         """Called before an epoch goes on at batch `step` of `batches`."""
         self.step, self.size = epoch * batches + step, batch_size
-        self.clock = time.perf_counter()
+        self.batches, self.seconds = 0, 0.0
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        self.step += 1
+    def on_batch(self, logs: Mapping[str, float], seconds: float) -> None:
+        """Called after every batch with what it logged and the seconds it took."""
+        self.step, self.batches, self.seconds = self.step + 1, self.batches + 1, self.seconds + seconds
         if self.step % self.every:
             return
-        now = time.perf_counter()
-        speed = self.every * self.size / max(now - self.clock, 1e-9)
-        self.clock = now
+        speed = self.batches * self.size / max(self.seconds, 1e-9)
+        self.batches, self.seconds = 0, 0.0
         with self.writer.as_default(step=self.step):
-            for logged, value in {**(logs or {}), "samples_per_second": speed}.items():
+            for logged, value in {**logs, "samples_per_second": speed}.items():
                 subject, key = self._of(logged)
                 name, slash, task = key.partition("/")
                 if not name.startswith("omega_"):

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow as pa
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.features.graph import FIRST_ID, UNKNOWN_ID, Categorical, Numeric, Rate, TransformGraph
+from rmtl_tf.features.fingerprint import buckets_of
+from rmtl_tf.features.graph import (
+    FIRST_ID,
+    UNKNOWN_ID,
+    Categorical,
+    Numeric,
+    Rate,
+    TransformGraph,
+)
 from rmtl_tf.files import read_json
 from rmtl_tf.layers import FieldEmbedding
 
@@ -98,26 +107,55 @@ def _move_table(
     if new.table is None:
         return {}
     before, table = np.array(old.table), np.array(new.table)
-    vocabularies = {f.name: f.vocabulary for f in old_graph.features if isinstance(f, Categorical)}
+    features = {f.name: f for f in old_graph.features if isinstance(f, Categorical)}
     known = {}
     for feature in new_graph.features:
         if isinstance(feature, Scaled):
             continue
         rows = before[old.field_rows(feature.name)]
+        layouts = [embedding.spec.layout(feature.name) for embedding in (old, new)]
         if isinstance(feature, Categorical):
-            places = _places(vocabularies[feature.name], feature.vocabulary)
-            if places.size:
-                known[feature.name] = float(np.mean(places != UNKNOWN_ID))
-            rows = rows[np.concatenate([np.arange(FIRST_ID), places])]
+            places = _places(features[feature.name], feature)
+            if feature.vocabulary:
+                own = places[FIRST_ID : feature.first_bucket]
+                known[feature.name] = float(
+                    np.mean((own != UNKNOWN_ID) & (own < features[feature.name].first_bucket))
+                )
+            if all(layout.ratio == 1 for layout in layouts):
+                rows = rows[places]
+            elif layouts[0] != layouts[1] or (places != np.arange(feature.size)).any():
+                raise UserError(
+                    f"warm start: the table of {feature.name!r} is compressed, so its rows belong to ids, "
+                    "which the new vocabulary gives to other values. Hash the feature with "
+                    f"transform.features.{feature.name}={{top_k: 0, hash_buckets: N}}, whose ids stay, leave "
+                    "model.compression out, or train from scratch: --set training.warm_start=none."
+                )
         table[new.field_rows(feature.name)] = rows
     new.table.assign(table)
     return known
 
 
-def _places(old: tuple[str, ...], new: tuple[str, ...]) -> np.ndarray:
-    """The old id of each new value; the unknown id where there was none."""
-    ids = {value: number for number, value in enumerate(old, FIRST_ID)}
-    return np.array([ids.get(value, UNKNOWN_ID) for value in new], np.int64)
+def _places(old: Categorical, new: Categorical) -> np.ndarray:
+    """The old id of each new id: of its value, or of the values in its bucket.
+
+    Raises:
+        UserError: the values of one new bucket were in several old ones.
+    """
+    ids = {value: number for number, value in enumerate(old.vocabulary, FIRST_ID)}
+    places = np.array([ids.get(value, UNKNOWN_ID) for value in new.vocabulary], np.int64)
+    buckets = np.full(new.buckets, UNKNOWN_ID)
+    if old.buckets:
+        strangers = np.flatnonzero(places == UNKNOWN_ID)
+        values = new.vocabulary.values.take(pa.array(strangers))
+        places[strangers] = old.first_bucket + buckets_of(values, old.buckets)
+        if new.buckets % old.buckets:
+            raise UserError(
+                f"warm start: {new.name!r} had {old.buckets} hash buckets and would have {new.buckets}, "
+                "which mixes them. Keep hash_buckets, make it a multiple, or train from scratch: --set "
+                "training.warm_start=none."
+            )
+        buckets = old.first_bucket + np.arange(new.buckets) % old.buckets
+    return np.concatenate([np.arange(FIRST_ID), places, buckets])
 
 
 def _move_numbers(

@@ -111,3 +111,13 @@ def test_interface_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_settings_of_a_feature_the_schema_does_not_have_are_refused_with_the_nearest(tmp_path):
+    wrong = TransformParameters(
+        transform=TransformConfig(features={"content": {"hash_buckets": 9}}),
+        feedback=FeedbackConfig(),
+        schema=str(SCHEMA_FILE),
+    )
+    with pytest.raises(UserError, match='did you mean "content_id"'):
+        Transform.external({}, wrong)

@@ -24,6 +24,10 @@ def test_every_shipped_configuration_is_valid_and_its_schema_exists(path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("transform.features.item.hash_bucket=9", 'did you mean "hash_buckets"?'),
+        ("transform.features.item.hash_buckets=-1", "transform.features.item.hash_buckets: "),
+        ("model.compression.features.item=0", "model.compression.features.item: "),
+        ("model.compression.operation=concat", "model.compression.operation: "),
         ("trainin.batch_size=1", 'trainin: unknown key; did you mean "training"?'),
         ("training.critic.gama=1", 'training.critic.gama: unknown key; did you mean "gamma"?'),
         (

@@ -7,13 +7,14 @@ import pyarrow as pa
 import pytest
 
 from rmtl_tf.config import TransformConfig
+from rmtl_tf.data.collisions import COLLISIONS_FILE
 from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.data.records import read_record_batches, shard_path, write_record_batches
 from rmtl_tf.data.session_reader import SessionReader
 from rmtl_tf.data.transform import analyze, transform
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.graph import TransformGraph
-from rmtl_tf.files import digest_tree
+from rmtl_tf.files import digest_tree, read_json
 from rmtl_tf.schema import DataSchema, Feature, Task
 
 SCHEMA = DataSchema(
@@ -123,6 +124,24 @@ def test_context_weighs_as_many_records_as_its_session_has(tmp_path):
 def test_label_rate_leaves_the_lookahead_record_out(tmp_path):
     graph = fit(tmp_path, [session("s", "abc", lookahead=1, clicked=[1, 0, 1])])
     assert next(f for f in graph.features if f.name == "past_click_rate").prior == 0.5
+
+
+def test_hashed_features_leave_their_collisions_beside_the_graph(tmp_path):
+    hashing = TransformConfig(min_count=1, features={"item": {"top_k": 1, "hash_buckets": 3}})
+    graph = fit(tmp_path, [session("s", "aab")], [session("t", "c_"), session("u", "dd")], config=hashing)
+    assert (graph.features[2].vocabulary, graph.features[2].buckets) == (("a",), 3)
+    found = read_json(tmp_path / "graph" / COLLISIONS_FILE)["item"]
+    assert (found["hashed_values"], found["hashed_records"], found["vocabulary_records"]) == (3, 4, 2)
+    transform({tmp_path / "train": tmp_path / "new"}, SCHEMA, FEEDBACK, tmp_path / "graph")
+    ids = [id for row in read(tmp_path / "new", graph) for id in row["item"]]
+    assert ids[:2] == [2, 2]
+    assert set(ids) <= {1, 2, 3, 4, 5}
+    assert ids.count(1) == 1  # the missing one
+
+
+def test_nothing_is_said_of_collisions_where_nothing_is_hashed(tmp_path):
+    fit(tmp_path, [session("s", "ab")])
+    assert not (tmp_path / "graph" / COLLISIONS_FILE).exists()
 
 
 def test_saved_graph_is_what_analyze_returns(tmp_path):

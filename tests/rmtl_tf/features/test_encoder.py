@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rmtl_tf.features.apply import GraphApplier
 from rmtl_tf.features.encoder import RawEncoder, parse_examples, signature
-from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph, encode_value
+from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph
+from rmtl_tf.features.vocabulary import encode_value
 from rmtl_tf.schema import Task
 
 VALUES = (
@@ -39,6 +40,8 @@ GRAPH = TransformGraph(
     features=(
         Categorical("tag", VALUES, is_id=True),
         Categorical("nothing", ()),
+        Categorical("hashed", (), is_id=True, buckets=1000),
+        Categorical("mixed", VALUES[:5], buckets=7),
         Numeric("price", 3.1, 0.9, log=True),
         Numeric("age", -40.25, 1e-3),
         Numeric("past_records", 1.5, 0.8, log=True, missing=0.0),
@@ -88,7 +91,7 @@ def raw_columns(strings, floats, times) -> dict:
     n = max(len(strings), len(floats), len(times))
     columns = {
         "tag": np.resize(np.array(strings, object), n),
-        "nothing": np.resize(np.array(strings, object), n),
+        **{name: np.resize(np.array(strings, object), n) for name in ("nothing", "hashed", "mixed")},
     }
     for place, name in enumerate(NUMBERS):
         columns[name] = np.resize(np.roll(np.array(floats, np.float32), place), n)
@@ -126,6 +129,16 @@ def test_every_vocabulary_value_gets_its_own_id(encoder):
     _, inside = both(encoder, raw_columns(strings, [0.0], [0]))
     assert inside["tag"].tolist() == list(range(2, 2 + len(VALUES)))
     assert set(inside["nothing"].tolist()) == {1}
+
+
+def test_hashed_values_share_ids_behind_the_vocabulary_and_missing_ones_stay_unknown(encoder):
+    strings = [b"", *(encode_value(v) for v in VALUES), *(b"new %d" % i for i in range(3000))]
+    _, inside = both(encoder, raw_columns(strings, [0.0], [0]))
+    assert inside["mixed"][:6].tolist() == [1, 2, 3, 4, 5, 6]
+    assert set(inside["mixed"][6:].tolist()) == set(range(7, 14))  # every bucket, and never "unknown"
+    assert inside["hashed"][0] == 1
+    assert (inside["hashed"][1:] >= 2).all()
+    assert len(set(inside["hashed"].tolist())) > 900
 
 
 @settings(deadline=None, max_examples=60)
@@ -171,7 +184,8 @@ def test_empty_example_parses_to_missing_values(encoder):
     parsed = parse_examples(tf.constant([example]), GRAPH)
     inputs = {name: value.numpy()[0] for name, value in encoder(parsed).items()}
     no_history = GraphApplier(GRAPH)(
-        raw_columns([b""], [0.0], [-1]) | {"tag": pa.array([b""]), "nothing": pa.array([b""])}
+        raw_columns([b""], [0.0], [-1])
+        | dict.fromkeys(("tag", "nothing", "hashed", "mixed"), pa.array([b""]))
     )
     assert inputs["tag"] == inputs["hour"] == inputs["weekday"] == 1
     assert inputs["price"] == inputs["age"] == 0

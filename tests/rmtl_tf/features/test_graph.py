@@ -17,10 +17,10 @@ from rmtl_tf.features.graph import (
     Rate,
     TimePart,
     TransformGraph,
-    decode_value,
-    encode_value,
+    facts,
     vocabulary_path,
 )
+from rmtl_tf.features.vocabulary import decode_value, encode_value
 from rmtl_tf.schema import Task
 
 
@@ -45,6 +45,25 @@ def test_input_spec_has_time_parts_among_the_ids_and_rates_among_the_numbers():
     assert spec.categorical == (("user", 4), ("tag", 11), ("nothing", 2), ("hour", 26), ("weekday", 9))
     assert spec.numeric == ("price", "past_records", "past_click_rate")
     assert spec.ids == ("user",)
+
+
+def test_buckets_stand_behind_the_vocabulary():
+    feature = Categorical("item", ("a", "b"), buckets=5)
+    assert (feature.first_bucket, feature.size) == (4, 9)
+    assert graph(feature).input_spec().categorical == (("item", 9),)
+
+
+def test_buckets_are_saved_and_a_graph_without_them_is_described_as_before(tmp_path):
+    hashed = graph(Categorical("item", ("a",), buckets=5), Categorical("all", (), buckets=3))
+    hashed.save(tmp_path)
+    assert TransformGraph.load(tmp_path) == hashed
+    assert facts(Categorical("item", ("a",))) == {
+        "name": "item",
+        "vocabulary": ("a",),
+        "is_id": False,
+        "max_values": 1,
+    }
+    assert facts(hashed.features[0])["buckets"] == 5
 
 
 def test_raw_inputs_stand_once_in_feature_order_with_their_types():

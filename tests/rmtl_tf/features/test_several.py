@@ -147,3 +147,16 @@ def test_lists_are_served_as_in_training_by_both_signatures(tmp_path):
     assert ask(b"a", b"b", b"c", b"a", b"a", b"a") == pytest.approx(ask(b"a", b"b", b"c"), abs=1e-6)
     assert ask() == pytest.approx(ask(b"unheard of"), abs=1e-6)
     assert abs(ask(b"a") - ask(b"b")) > 1e-6
+
+
+def test_each_of_several_values_outside_the_vocabulary_has_its_bucket(tmp_path):
+    graph = TransformGraph((Categorical("tag", ("a",), max_values=3, buckets=50),), (), (), "t")
+    graph.save(tmp_path)
+    lists = [[b"a", b"x", b"y", b"z"], [b"", b"x"], [b""], []]
+    offline = GraphApplier(graph)({"tag": pa.array(lists, pa.large_list(pa.large_binary()))})["tag"]
+    dense = tf.ragged.constant(lists, dtype=tf.string, ragged_rank=1).to_tensor("")
+    inside = RawEncoder(graph, tmp_path)({"tag": dense})["tag"].numpy()
+    for served, trained in zip(inside.tolist(), offline.tolist(), strict=True):
+        assert [id for id in served if id] == [id for id in trained if id]
+    x, y = (3 + int(b) for b in tf.strings.to_hash_bucket_fast([b"x", b"y"], 50))
+    assert offline.tolist() == [[2, x, y], [x, 0, 0], [1, 0, 0], [1, 0, 0]]

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rmtl_tf.data.collisions import COLLISIONS_FILE
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import read_json, write_json
 from rmtl_tf.report.artifacts import read_artifacts
-from rmtl_tf.report.build import build_report
+from rmtl_tf.report.build import build_report, render
 from rmtl_tf.report.findings import findings, headline
 from rmtl_tf.report.text import METRICS, NO_CLEAR_DIFFERENCE, UNDEFINED, Estimate, number
 from tests.rmtl_tf.report.demo import ANOMALIES, ARMS, CONFIG, TASKS, build_demo, check
@@ -412,3 +413,29 @@ def test_a_missing_or_broken_json_file_is_named(changed, tmp_path, text):
         path.write_text(text)
     with pytest.raises(UserError, match=r"evaluation\.json"):
         report(inputs, tmp_path)
+
+
+def test_hashed_features_and_memory_are_shown_where_there_are_any(tmp_path):
+    inputs = build_demo(tmp_path / "plain")
+    plain = render(read_artifacts(inputs), "demo")
+    assert "Hashed features" not in plain
+    assert "Estimated before training" not in plain
+    shared = {
+        "buckets": 100_000,
+        "used_buckets": 31_234,
+        "expected_used_buckets": 31_111.4,
+        "vocabulary_values": 2_000,
+        "hashed_values": 37_321,
+        "sharing_values": 0.312,
+        "expected_sharing": 0.3115,
+        "sharing_of_all_records": 0.0123,
+    }
+    write_json(inputs["transform_graph"] / COLLISIONS_FILE, {"item_id": shared})
+    run = inputs["model_run"] / "run.json"
+    tables = [{"feature": "item_id", "rows": 102_002, "width": 32, "bytes": 13_056_256}]
+    memory = {"tables": tables, "peak": 3 * 2**30, "available": 20 * 2**30}
+    write_json(run, {**read_json(run), "memory": memory})
+    page = Page(render(read_artifacts(inputs), "demo"))
+    for shown in ("100,000", "31,234", "31,111", "37,321", "31.2 %", "1.2 %", "102,002"):
+        assert shown in page.text, shown
+    assert "3 GiB at the peak, 20 GiB were available" in page.text

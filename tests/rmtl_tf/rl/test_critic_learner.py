@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from rmtl_tf.config import CriticConfig
 from rmtl_tf.inputs import Batcher, epoch_plan
+from rmtl_tf.optimizers import sum_duplicates
 from rmtl_tf.rl.critic import MultiCritic
 from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.rl.critic_learner import CriticLearner, huber, squared_error
@@ -72,10 +73,10 @@ def reference_step(learner, batch):
         values = critic(batch["features"], actions, training=True)
         squares = tf.reduce_sum(weight * (tf.stop_gradient(targets) - values) ** 2, axis=0)
         loss = tf.reduce_mean(tf.math.divide_no_nan(squares, tf.reduce_sum(weight)))
-    variables = critic.trainable_variables
-    learner.optimizer.apply(tape.gradient(loss, variables), variables)
+    variables, beta = critic.trainable_variables, learner.following.rate
+    learner.optimizer.apply(sum_duplicates(tape.gradient(loss, variables)), variables)
     for old, new in zip(target.weights, critic.weights, strict=True):
-        old.assign(learner.beta * new + (1.0 - learner.beta) * old)
+        old.assign(beta * new + (1.0 - beta) * old)
 
 
 def test_the_default_training_is_plain_td0_to_the_bit(table):
@@ -160,7 +161,7 @@ def test_training_stays_finite_at_saturated_logits_and_extreme_sessions(lengths,
     for kind in ("td0", "monte_carlo"):
         learner = make_learner(table, gamma=1.0, kind=kind, output=output)[0]
         learner.critic.start_from(reward.sum(axis=0))
-        learner.synchronise()
+        learner.following.copy()
         for _ in range(2):
             logs = learner.train_step(batch)
         assert all(np.isfinite(value) for value in logs.values())

@@ -31,7 +31,7 @@ def real_rows(table, rows):
 
 def test_the_actor_is_the_best_response_on_a_process_whose_probabilities_are_known():
     """The action that maximises Q is p_k(s): the policy comes from a mean error of 0.18 to less than 0.07."""
-    rates = {"learning_rate": 1e-3, "critic_learning_rate": 5e-3}
+    rates = {"learning_rate": 2e-3, "critic_learning_rate": 1e-2}
     run = TabularRun("ddpg", gamma=0.5, noise=0.4, tau=0.05, **rates)
     before = run.error()
     run.train(epochs=10)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from rmtl_tf.config import WeightingConfig
+from rmtl_tf.optimizers import build_optimizer
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.weighting import build_weighting
 from tests.rmtl_tf.rl.actor_critics import (
@@ -92,7 +92,7 @@ def test_the_actors_step_is_rmtls_with_the_critic_as_it_is_now(table):
         agent.critic_learner.train_step(batch)
     twin, _ = make_networks()
     rmtl = Agent(twin.actor, RMTL, ["click", "buy"], networks.critic)
-    rmtl.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
+    rmtl.compile(optimizer=build_optimizer(twin.actor, 1e-2), jit_compile=False)
     expected, got = rmtl.train_step(batch), agent.agent.train_step(batch)
     assert expected["omega_mean/click"] > 1
     for key in expected:

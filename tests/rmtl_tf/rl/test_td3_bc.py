@@ -20,7 +20,7 @@ from tests.rmtl_tf.rl.actor_critics import (
 
 def test_the_actor_leaves_a_wrong_behaviour_for_the_known_best_actions():
     """The behaviour's predictions are off by 0.14 on average; the policy ends at less than half of it."""
-    rates = {"learning_rate": 1e-3, "critic_learning_rate": 5e-3, "tau": 0.05}
+    rates = {"learning_rate": 2e-3, "critic_learning_rate": 1e-2, "tau": 0.05}
     run = TabularRun("td3_bc", 0.5, behaviour_noise=0.4, **rates)
     wrong = np.abs(run.behaviour - PROCESS.probability).mean()
     run.train(epochs=10)

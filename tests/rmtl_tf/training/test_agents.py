@@ -176,21 +176,21 @@ class Killed(Trainer):
 
     def logger(self, *arguments, **settings):
         logger, outer = super().logger(*arguments, **settings), self
-        report = logger.on_train_batch_end
+        report = logger.on_batch
 
-        def die(batch, logs=None):
+        def die(logs, seconds):
             outer.left -= 1
             if outer.left < 0:
                 raise KilledError
-            report(batch, logs)
+            report(logs, seconds)
 
-        logger.on_train_batch_end = die
+        logger.on_batch = die
         return logger
 
 
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["joint", "ddpg", "td3_bc"])
 def test_an_interrupted_agent_ends_with_the_same_bits(number, frozen, tmp_path):
-    config = training(checkpoint_steps=2)
+    config = training(checkpoint_steps=2, steps_per_execution=2)
     arm = config.arms[number]
     whole = train_agent(make_trainer(tmp_path / "whole", config), frozen, arm, 0.0)
     with pytest.raises(KilledError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 
 from rmtl_tf.backbones import SharedBottom
 from rmtl_tf.config import PhaseConfig, WeightingConfig
 from rmtl_tf.errors import UserError
+from rmtl_tf.inputs import epoch_plan
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.schema import Task
 from rmtl_tf.training.loop import Phase
@@ -56,9 +56,8 @@ def make_phase(checkpoint, kill_at=None, learning_rate=1e-2, weighting=None, **c
     return phase, agent
 
 
-class Killer(keras.callbacks.Callback):
+class Killer:
     def __init__(self, batches):
-        super().__init__()
         self.left = batches
 
     def start_epoch(self, *place):
@@ -67,7 +66,7 @@ class Killer(keras.callbacks.Callback):
     def on_evaluation(self, epoch, metrics):
         pass
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_batch(self, logs, seconds):
         self.left -= 1
         if self.left < 0:
             raise KilledError
@@ -93,6 +92,44 @@ def test_an_interrupted_phase_ends_with_the_same_bits(tmp_path):
             assert a.tobytes() == b.tobytes()
         assert progress.history == expected_progress.history
         assert (progress.best, progress.best_epoch) == (expected_progress.best, expected_progress.best_epoch)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 50])
+def test_steps_per_execution_change_no_bit_and_no_log(tmp_path, steps):
+    logged = {}
+
+    class Log(Killer):
+        def on_batch(self, logs, seconds):
+            self.left.append((logs, seconds > 0))
+
+    def train(number):
+        phase, agent = make_phase(tmp_path / f"{number}.npz", steps_per_execution=number, max_epochs=2)
+        phase.logger, logged[number] = Log([]), []
+        phase.logger.left = logged[number]
+        return phase.run(), final_state(phase, agent)
+
+    (one, expected), (many, weights) = train(1), train(steps)
+    assert many.history == one.history
+    for a, b in zip(expected, weights, strict=True):
+        assert a.tobytes() == b.tobytes()
+    assert logged[steps] == logged[1]
+    assert len(logged[1]) == sum(len(epoch_plan(TRAIN, 10, 11, epoch)) for epoch in (0, 1))
+    with pytest.raises(KilledError):
+        make_phase(tmp_path / "a.npz", kill_at=4, steps_per_execution=steps, max_epochs=2)[0].run()
+    phase, agent = make_phase(tmp_path / "a.npz", steps_per_execution=1, max_epochs=2)
+    assert phase.run().history == one.history
+    for a, b in zip(expected, final_state(phase, agent), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_a_checkpoint_is_written_by_the_execution_that_reaches_it(tmp_path):
+    saved = []
+    phase, _ = make_phase(tmp_path / "a.npz", steps_per_execution=3, checkpoint_steps=2, max_epochs=1)
+    save = phase.save
+    phase.save = lambda: (saved.append(phase.progress.step), save())
+    phase.run()
+    batches = len(epoch_plan(TRAIN, 10, 11))
+    assert saved == [*range(3, batches, 3), 0]  # the last, 0, is the epoch's end
 
 
 MEMORY = ("uncertainty", "rlw", "dwa", "famo", "stch", *GRADIENT_METHODS)
@@ -154,6 +191,11 @@ def test_nan_stops_training_naming_batch_and_task(tmp_path):
     labels = table.labels.copy()
     labels[-1, 1] = np.nan
     broken = type(table)(**{**vars(table), "labels": labels})
-    with pytest.raises(UserError, match=r"test: .*loss/buy.* not finite at batch \d of epoch 1") as error:
-        make_phase(tmp_path / "a.npz", table=broken, checkpoint_steps=1)[0].run()
-    assert "loss/click" not in str(error.value)
+    messages = []
+    for steps in (1, 5):
+        checkpoint = tmp_path / f"{steps}.npz"
+        with pytest.raises(UserError, match=r"test: .*loss/buy.* not finite at batch \d of epoch 1") as error:
+            make_phase(checkpoint, table=broken, checkpoint_steps=1, steps_per_execution=steps)[0].run()
+        messages.append(str(error.value))
+    assert "loss/click" not in messages[0]
+    assert messages[0] == messages[1]

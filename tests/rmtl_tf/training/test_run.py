@@ -13,6 +13,7 @@ from rmtl_tf.training.predict import Predictor
 from rmtl_tf.training.problem import Problem
 from rmtl_tf.training.run import load_actor, run_training
 from rmtl_tf.training.summary import Summary
+from rmtl_tf.training.validation import validation_metrics
 from tests.conftest import make_table
 
 GRAPH = TransformGraph(
@@ -81,8 +82,6 @@ def test_fine_tuning_never_ends_below_the_pretrained_validation_auc(trained):
 
 
 def test_saved_weights_give_the_validation_auc_that_was_reported(trained):
-    from rmtl_tf.training.validation import validation_metrics
-
     table = problem().validation
     for arm in read_json(trained / "run.json")["arms"]:
         logits = Predictor(load_actor(trained, arm["name"], GRAPH), table)()
@@ -181,3 +180,24 @@ def test_equal_arms_export_the_control_and_a_named_arm_is_exported_whatever_its_
     assert summary.choose("recommended") == "recommended" == summary.values["export"]
     summary.values["arms"][2]["validation"]["auc"] = 0.71
     assert summary.choose("best") == "paper"
+
+
+def test_mixed_precision_trains_float32_weights_that_are_judged_in_float32(tmp_path):
+    """Not the bits of float32 training, but what bfloat16 makes of them; and no logit is a bfloat16."""
+    phase, logits = {"max_epochs": 1}, {}
+    for precision, arms in (("float32", ["control"]), ("mixed_bfloat16", ["control", "paper"])):
+        directory = tmp_path / precision
+        training = TrainingConfig(
+            batch_size=64, arms=arms, critic=CRITIC, pretrain=phase, finetune=phase, precision=precision
+        )
+        run_training(problem(), GRAPH, "item", MODEL, training, seed=1, directory=directory)
+        actor = load_actor(directory, "control", GRAPH)
+        assert {variable.dtype for variable in actor.trainable_variables} == {"float32"}
+        logits[precision] = Predictor(actor, problem().validation)()
+        assert logits[precision].dtype == np.float32
+        control = read_json(directory / "run.json")["arms"][1]
+        metrics = validation_metrics(problem().validation, logits[precision], ["click", "buy"])
+        assert metrics["auc/buy"] == pytest.approx(control["validation_auc"]["buy"], abs=1e-12)
+    full, mixed = logits.values()
+    assert (full != mixed).any()
+    assert np.corrcoef(full.ravel(), mixed.ravel())[0, 1] > 0.99

@@ -43,6 +43,17 @@ def test_state_is_refused_where_workers_do_not_wait():
     check_strategy(training("parameter_server", "rmtl"))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [({"tables": "adam"}, "adam_lazy, or dense"), ({"clip_norm": 1.0}, "no clipping"),
+     ({"clip_variable_norm": 1.0}, "no clipping")],
+)  # fmt: skip
+def test_what_an_optimizer_does_with_a_part_of_the_gradient_is_refused(optimizer, words):
+    with pytest.raises(UserError, match=words):
+        check_strategy(training("mirrored", optimizer=optimizer))
+    check_strategy(training("none", optimizer=optimizer))
+
+
 def test_one_process_takes_everything():
     check_strategy(training("none", "pcgrad"))
     check_strategy(training("none", agent="ddpg"))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from rmtl_tf.backbones import BACKBONES, build_backbone
-from rmtl_tf.config import ModelConfig, TrainingConfig
+from rmtl_tf.config import CompressionConfig, ModelConfig, TrainingConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.apply import GraphApplier
+from rmtl_tf.features.compression import compression_of
 from rmtl_tf.features.graph import Categorical, Numeric, Rate, TimePart, TransformGraph
 from rmtl_tf.files import read_json
 from rmtl_tf.schema import Task
@@ -90,6 +93,55 @@ def test_a_value_the_old_model_did_not_know_learns_apart_from_the_unknown_one():
     table = np.array(new.embedding.table)[new.embedding.field_rows("user")]
     np.testing.assert_array_equal(table[3], table[1])  # "d" starts as unknown, in a row of its own
     assert len(table) == 6
+
+
+def hashed(users, items, users_in=0, items_in=0) -> TransformGraph:
+    features = (
+        Categorical("user", tuple(users), is_id=True, buckets=users_in),
+        Categorical("item", tuple(items), is_id=True, buckets=items_in),
+    )
+    return TransformGraph(features, TASKS, ("click", "buy"), "time")
+
+
+def test_hashed_values_are_answered_as_by_the_old_model_where_they_get_rows_or_more_buckets():
+    # "d" gets a row, "c" loses none, the items' buckets are doubled, users' buckets are new.
+    before, after = hashed("abc", "pq", items_in=3), hashed("abcd", "pqs", users_in=4, items_in=6)
+    raw = records("abcdzy", "pqsxyz")
+    old, new = model("mmoe", before, 0), model("mmoe", after, 1)
+    known = transfer(old, before, new, after)
+    np.testing.assert_allclose(answers(new, after, raw), answers(old, before, raw), rtol=1e-4, atol=1e-5)
+    assert known == {"user": 3 / 4, "item": 2 / 3}
+
+
+def test_buckets_that_would_be_mixed_are_refused():
+    before, after = hashed("ab", "pq", items_in=4), hashed("ab", "pq", items_in=6)
+    with pytest.raises(UserError, match="4 hash buckets and would have 6"):
+        transfer(model("mmoe", before, 0), before, model("mmoe", after, 1), after)
+
+
+def compressed(described: TransformGraph, seed: int, features: dict):
+    spec = described.input_spec()
+    spec = replace(spec, compression=compression_of(CompressionConfig(features=features), spec.categorical))
+    backbone = build_backbone(MODEL.model_copy(update={"backbone": "mmoe"}), spec, TASKS, seed)
+    build(backbone, spec)
+    return backbone
+
+
+def test_a_compressed_table_moves_where_its_ids_stay():
+    before, after = hashed("ab", "", items_in=12), hashed("bac", "", items_in=12)
+    old, new = compressed(before, 0, {"item": 4}), compressed(after, 1, {"item": 4})
+    raw = records("abcz", "pqrs")
+    transfer(old, before, new, after)
+    np.testing.assert_allclose(answers(new, after, raw), answers(old, before, raw), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("items", "ratio"), [("qpabcdefghijkl", 4), ("pqabcdefghijkl", 3), ("pqabcdefghijkl", 1)]
+)
+def test_a_compressed_table_of_other_ids_is_refused(items, ratio):
+    before, after = hashed("ab", "pqabcdefghijkl"), hashed("ab", items)
+    with pytest.raises(UserError, match=r"table of 'item' is compressed.*hash_buckets"):
+        transfer(compressed(before, 0, {"item": 4}), before, compressed(after, 1, {"item": ratio}), after)
 
 
 def test_equal_graphs_give_equal_weights():
