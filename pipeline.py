@@ -24,7 +24,7 @@ from components.run_status import CACHED, read_status
 from components.runner import run
 from components.span_example_gen import span_steps
 from components.tfds_import import TfdsImport, TfdsImportParameters
-from components.trainer import Trainer, TrainerParameters
+from components.trainer import Trainer, TrainerParameters, job_file
 from components.transform import Transform, TransformParameters
 from rmtl_tf import console, serving_versions
 from rmtl_tf.config import RunConfig, load_config
@@ -166,6 +166,18 @@ def run_command(arguments: argparse.Namespace) -> None:
     print(summary.run_summary(artifacts, config.name))
 
 
+def worker_command(arguments: argparse.Namespace) -> None:
+    from rmtl_tf.training.supervise import follow
+
+    config = load_config(arguments.config, arguments.set)
+    if config.training.strategy not in ("multi_worker", "parameter_server"):
+        raise UserError(
+            "pipeline.py worker: expected training.strategy multi_worker or parameter_server, received "
+            f"{config.training.strategy}, which has no workers."
+        )
+    follow(config.training.strategy, job_file(config.pipeline_root.resolve() / Trainer.__name__))
+
+
 def status_command(arguments: argparse.Namespace) -> None:
     if arguments.root is not None:
         print(summary.status_text(arguments.root, None))
@@ -278,7 +290,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(
         dest="command",
         required=True,
-        metavar="{run,status,push,promote,rollback,lineage,diff,gc,validate,infer-schema}",
+        metavar="{run,worker,status,push,promote,rollback,lineage,diff,gc,validate,infer-schema}",
     )
 
     def add(name: str, text: str, command) -> argparse.ArgumentParser:
@@ -311,6 +323,10 @@ def parser() -> argparse.ArgumentParser:
         "--profile",
         action="store_true",
         help="write a TensorBoard profile of a few steps of each phase; changes no result",
+    )
+    of_worker = add("worker", "take part in the training of a run elsewhere", worker_command)
+    of_worker.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="configuration of the run"
     )
     of_status = add("status", "steps, cache hits, durations, artifacts and pushed versions", status_command)
     where = of_status.add_mutually_exclusive_group(required=True)

@@ -59,50 +59,41 @@ class Trainer(Component):
     def execute(
         inputs: Mapping[str, Path], outputs: Mapping[str, Path], parameters: TrainerParameters
     ) -> None:
-        from dataclasses import replace
-
-        from rmtl_tf.backbones import build_backbone
-        from rmtl_tf.data.history import history_spec
-        from rmtl_tf.features.compression import compression_of
         from rmtl_tf.features.graph import TransformGraph
-        from rmtl_tf.inputs import read_table
         from rmtl_tf.schema import read_schema
-        from rmtl_tf.training.networks import build
-        from rmtl_tf.training.problem import Problem
-        from rmtl_tf.training.run import RUN_FILE, load_actor, run_training
-        from rmtl_tf.training.warm_start import start_weights
+        from rmtl_tf.training.job import TrainingJob, train
+        from rmtl_tf.training.run import RUN_FILE, load_actor
+        from rmtl_tf.training.supervise import lead
 
         graph = TransformGraph.load(inputs["transform_graph"])
-        schema = read_schema(parameters.data_schema)
-        _answers(graph, schema, parameters.serving)  # a mistake there must not show after training
-        history = history_spec(parameters.model.history, parameters.feedback, schema)
-        compression = compression_of(parameters.model.compression, graph.input_spec().categorical)
-        spec = replace(graph.input_spec(), history=history, compression=compression)
-        train, validation = (
-            read_table(inputs["transformed"] / f"Split-{split}", spec, graph.labels, graph.timestamp)
-            for split in ("train", "validation")
+        # A mistake there must not show after training.
+        _answers(graph, read_schema(parameters.data_schema), parameters.serving)
+        earlier = _earlier_model(inputs, parameters)
+        job = TrainingJob(
+            transformed=str(inputs["transformed"]),
+            transform_graph=str(inputs["transform_graph"]),
+            data_schema=parameters.data_schema,
+            feedback=parameters.feedback,
+            model=parameters.model,
+            training=parameters.training,
+            seed=parameters.seed,
+            directory=str(outputs["model_run"]),
+            earlier=None if earlier is None else str(earlier),
         )
-        problem = Problem(spec, graph.tasks, train, validation)
-        start = None
-        if (earlier := _earlier_model(inputs, parameters)) is not None:
-            backbone = build_backbone(parameters.model, spec, graph.tasks, parameters.seed)
-            build(backbone, spec)
-            start, known = start_weights(earlier, backbone, graph)
-            shares = ", ".join(f"{name} {share:.1%}" for name, share in known.items())
-            logger.info("warm start from %s; values it knows: %s", earlier, shares)
-        run_training(
-            problem,
-            graph,
-            schema.item,
-            parameters.model,
-            parameters.training,
-            parameters.seed,
-            outputs["model_run"],
-            start,
-        )
+        if parameters.training.strategy == "none":
+            train(job)
+        else:
+            lead(job, job_file(outputs["model_run"].parents[1]))
         arm = read_json(outputs["model_run"] / RUN_FILE)["export"]
         backbone = load_actor(outputs["model_run"], arm, graph)
         _export(backbone, arm, graph, inputs, outputs["model"], parameters)
+
+
+def job_file(folder: Path) -> Path:
+    """Where the chief shows a training to its workers; `folder`: of all outputs of the Trainer."""
+    from rmtl_tf.training.supervise import JOB_FILE
+
+    return folder / JOB_FILE
 
 
 def _earlier_model(inputs: Mapping[str, Path], parameters: TrainerParameters) -> Path | None:

@@ -60,18 +60,27 @@ class RecordTable:
         return np.flatnonzero(~self.lookahead)
 
 
-def read_table(split: Path, spec: InputSpec, labels: Sequence[str], timestamp: str) -> RecordTable:
-    """Reads all transformed session Examples of a split, in file order.
+def read_table(
+    split: Path,
+    spec: InputSpec,
+    labels: Sequence[str],
+    timestamp: str,
+    files: Sequence[Path] | None = None,
+) -> RecordTable:
+    """Reads the transformed session Examples of a split, in file order.
+
+    Args:
+        files: some of the split's files; None: all.
 
     Raises:
         UserError: there are none, or a list has another length than the timestamps.
     """
-    files = sorted(str(path) for path in Path(split).glob("data-*.tfrecord"))
+    paths = [str(path) for path in (split_files(split) if files is None else files)]
     columns: dict[str, list[np.ndarray]] = {}
     lengths: list[np.ndarray] = []
     times = [label_time(task.label) for task in spec.history.tasks] if spec.history else []
     several = dict(spec.several)
-    for parsed in ragged_batches(files, spec, [*labels, *times], timestamp):
+    for parsed in ragged_batches(paths, spec, [*labels, *times], timestamp):
         rows = parsed[timestamp].row_lengths().numpy()
         lengths.append(rows)
         for name, value in parsed.items():
@@ -86,6 +95,11 @@ def read_table(split: Path, spec: InputSpec, labels: Sequence[str], timestamp: s
         raise UserError(f"{split}: no session Examples. Run the pipeline from ExampleGen again.")
     flat = {name: np.concatenate(parts) for name, parts in columns.items()}
     return _assemble(flat, np.concatenate(lengths), spec, labels, timestamp)
+
+
+def split_files(split: Path) -> list[Path]:
+    """The files of a split, in order."""
+    return sorted(Path(split).glob("data-*.tfrecord"))
 
 
 def ragged_batches(
@@ -163,7 +177,12 @@ def epoch_plan(table: RecordTable, batch_size: int, seed: int | None, epoch: int
     Raises:
         UserError: a window does not fit into a batch.
     """
-    lengths = np.diff(table.windows)
+    return plan_windows(table.windows, batch_size, None if seed is None else [seed, epoch])
+
+
+def plan_windows(windows: np.ndarray, batch_size: int, seed: Sequence[int] | None) -> np.ndarray:
+    """As `epoch_plan`, of a table with these `windows` [W + 1]."""
+    lengths = np.diff(windows)
     if lengths.max() > batch_size:
         raise UserError(
             f"training.batch_size: {batch_size} records cannot hold a session window of {lengths.max()}. "
@@ -171,13 +190,13 @@ def epoch_plan(table: RecordTable, batch_size: int, seed: int | None, epoch: int
         )
     order = np.arange(len(lengths))
     if seed is not None:
-        np.random.default_rng([seed, epoch]).shuffle(order)
+        np.random.default_rng(seed).shuffle(order)
     batch_of, column_of = _pack(lengths[order], batch_size)
     plan = np.full((batch_of[-1] + 1, batch_size), -1, np.int64)
     ordered = lengths[order]
     within = np.arange(ordered.sum()) - np.repeat(np.cumsum(ordered) - ordered, ordered)
     plan[np.repeat(batch_of, ordered), np.repeat(column_of, ordered) + within] = (
-        np.repeat(table.windows[order], ordered) + within
+        np.repeat(windows[order], ordered) + within
     )
     return plan
 
@@ -229,10 +248,20 @@ class Batcher:
         valid = tf.cast(rows >= 0, tf.float32)
         rows = tf.maximum(rows, 0)
         batch = {name: tf.gather(column, rows) for name, column in self._columns.items()}
-        batch["features"] = {name: tf.gather(column, rows) for name, column in self._features.items()}
+        # Padding reads the padding id: a row-sparse optimizer touches the rows that are read, and what stands in
+        # row 0 of the table depends on which files a process holds.
+        batch["features"] = {
+            name: _where(valid, tf.gather(column, rows)) for name, column in self._features.items()
+        }
         if self._history is not None:
             batch["features"] |= self._history(rows)
         batch["mask"] = tf.gather(self._real, rows) * valid
         size = tf.size(rows)
         batch["next"] = tf.minimum(tf.range(1, size + 1), size - 1)
         return batch
+
+
+def _where(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """`values` [N] or [N, M] where `valid` [N] is 1, else 0."""
+    valid = tf.cast(valid, values.dtype)
+    return values * (valid if values.shape.rank == 1 else valid[:, tf.newaxis])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from rmtl_tf import replicas
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.layers import MLP, Cross, FieldEmbedding, Towers
@@ -125,7 +126,7 @@ class Backbone(keras.layers.Layer):
         """
         valid = tf.cast(mask, tf.float32)
         total = tf.reduce_sum(valid[:, tf.newaxis] * values)
-        return tf.math.divide_no_nan(total, tf.reduce_sum(valid)) / len(self.tasks)
+        return tf.math.divide_no_nan(total, replicas.total(tf.reduce_sum(valid))) / len(self.tasks)
 
     def part_seed(self, *path: str | int) -> int:
         """The seed of the part at `path`."""

@@ -175,6 +175,21 @@ class TrainingConfig(Strict):
     checkpoint_steps: int = Field(
         200, ge=1, description="batches between checkpoints; every epoch ends with one"
     )
+    strategy: Literal["none", "mirrored", "multi_worker", "parameter_server"] = Field(
+        "none",
+        description="of tf.distribute: all GPUs of one machine; workers in step, or servers that hold the "
+        "variables, as TF_CONFIG says (docs/distributed.md)",
+    )
+    shards: int = Field(
+        1,
+        ge=1,
+        le=10_000,
+        description="parts of the train files that each fill an equal share of every batch; a multiple of "
+        "the replicas, on whose number the result then does not depend",
+    )
+    restarts: int = Field(
+        10, ge=0, le=10_000, description="how often a training whose processes were lost is started again"
+    )
     steps_per_execution: int = Field(
         8, ge=1, le=10_000, description="batches the compiled step takes in one call; changes no number"
     )

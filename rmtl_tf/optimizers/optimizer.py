@@ -164,7 +164,9 @@ class TableOptimizer(keras.optimizers.Optimizer):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
         slots = self._slots[index]
-        rule, dtype, iterations = self._rule_of(variable), variable.dtype, plain(self.iterations)
+        # By the variable itself: of its copies on replicas all but the first have other names.
+        rule = self._rule_of(self._trainable_variables[index])
+        dtype, iterations = variable.dtype, plain(self.iterations)
         if rule is not None:
             gradient = map_values(summed(gradient), lambda values: tf.cast(values, dtype))
             rate = learning_rate if self.table_learning_rate is None else self.table_learning_rate

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from rmtl_tf import replicas
 from rmtl_tf.errors import UserError
 from rmtl_tf.layers.once import shared_passes
 from rmtl_tf.optimizers import sum_duplicates
@@ -106,11 +107,12 @@ class Agent(SteppedModel):
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One weighted step. Logs `loss`, `gradient_norm` and, for every task, `loss/<task>` (unweighted),
         `omega_mean/<task>`, `omega_std/<task>`, `omega_max/<task>`; `loss_backbone` where the backbone has
-        a loss of its own, which `loss` includes; with a gradient method also `gradient_weight/<task>`, 1
+        a loss of its own, which `loss` includes; `gradient_norm` not where the batch is split over replicas,
+        whose gradients are added up in the optimizer; with a gradient method also `gradient_weight/<task>`, 1
         where the gradient counts as it does for the control."""
         method = self.weighting if isinstance(self.weighting, GradientMethod) else None
         weight = batch["mask"][:, tf.newaxis]  # [N, 1]
-        records = tf.reduce_sum(weight)
+        records = replicas.total(tf.reduce_sum(weight))
         with tf.GradientTape(persistent=method is not None) as tape, shared_passes():
             logits, extra = self._forward(batch)
             losses = cross_entropy(batch["labels"], logits)  # [N, K]
@@ -124,7 +126,7 @@ class Agent(SteppedModel):
                 means = tf.math.divide_no_nan(tf.reduce_sum(weight * losses, axis=0), records)
                 task_losses = tf.unstack(means, len(self.tasks))
         variables = self.backbone.trainable_variables
-        logs = {"loss": loss}
+        logs = {"loss": replicas.total(loss)}
         if method is None:
             gradients = sum_duplicates(tape.gradient(loss, variables))
         else:
@@ -132,13 +134,15 @@ class Agent(SteppedModel):
             self._remember(state)
             logs |= {f"gradient_weight/{t}": shares[k] * len(self.tasks) for k, t in enumerate(self.tasks)}
         self.optimizer.apply(gradients, variables)
-        logs["gradient_norm"] = tf.linalg.global_norm(gradients)
+        if not replicas.several():
+            logs["gradient_norm"] = tf.linalg.global_norm(gradients)
         if extra is not None:
-            logs["loss_backbone"] = extra
-        mean = tf.math.divide_no_nan(tf.reduce_sum(weight * omega, axis=0), records)  # [K]
-        square = tf.math.divide_no_nan(tf.reduce_sum(weight * (omega - mean) ** 2, axis=0), records)
-        per_task = tf.math.divide_no_nan(tf.reduce_sum(weight * losses, axis=0), records)
-        largest = tf.reduce_max(weight * omega, axis=0)
+            logs["loss_backbone"] = replicas.total(extra)
+        sums = replicas.total([tf.reduce_sum(weight * values, axis=0) for values in (omega, losses)])
+        mean, per_task = (tf.math.divide_no_nan(values, records) for values in sums)  # [K]
+        squares = replicas.total(tf.reduce_sum(weight * (omega - mean) ** 2, axis=0))
+        square = tf.math.divide_no_nan(squares, records)
+        largest = replicas.largest(tf.reduce_max(weight * omega, axis=0))
         for k, task in enumerate(self.tasks):
             logs |= {f"loss/{task}": per_task[k], f"omega_mean/{task}": mean[k]}
             logs |= {f"omega_std/{task}": tf.sqrt(square[k]), f"omega_max/{task}": largest[k]}

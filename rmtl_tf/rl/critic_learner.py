@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from rmtl_tf import replicas
 from rmtl_tf.optimizers.slices import sum_duplicates
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.following import Following
@@ -41,10 +42,11 @@ def regress(
 ) -> dict[str, tf.Tensor]:
     """One step of every estimate of Q(s, a) towards targets [N, K], on the mean over records and tasks.
 
-    Logs `loss`, `gradient_norm`, `loss/<task>` (of twins the mean) and `q_mean/<task>`.
+    Logs `loss`, `gradient_norm` (not on several replicas), `loss/<task>` (of twins the mean) and
+    `q_mean/<task>`.
     """
     weight = batch["mask"][:, tf.newaxis]  # [N, 1]
-    records = tf.reduce_sum(weight)
+    records = replicas.total(tf.reduce_sum(weight))
     with tf.GradientTape() as tape:
         estimates = critic.estimates(batch["features"], actions, training=True)
         losses = [tf.reduce_sum(weight * error(targets - q), axis=0) for q in estimates]
@@ -55,8 +57,12 @@ def regress(
     variables = critic.trainable_variables
     gradients = sum_duplicates(tape.gradient(loss, variables))
     optimizer.apply(gradients, variables)
-    logs = {"loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
-    means = tf.math.divide_no_nan(tf.reduce_sum(weight * values, axis=0), records)
+    sums = [loss, per_task, tf.reduce_sum(weight * values, axis=0)]
+    loss, per_task, values = replicas.total(sums)
+    logs = {"loss": loss}
+    if not replicas.several():
+        logs["gradient_norm"] = tf.linalg.global_norm(gradients)
+    means = tf.math.divide_no_nan(values, records)
     for k, task in enumerate(tasks):
         logs |= {f"loss/{task}": per_task[k], f"q_mean/{task}": means[k]}
     return logs

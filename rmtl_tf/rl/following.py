@@ -49,7 +49,9 @@ class Following:
         self._releases: list[Callable[[], None]] = []
         # `weights` leaves the dropout seeds out: they are no part of what a network answers.
         for old, new in zip(target.weights, online.weights, strict=True):
-            if not (touched_rows_only and is_table(new) and new.shape[0] >= lazy_from):
+            # Replicas read different rows, and each would bring those it reads up to date.
+            lazy = touched_rows_only and not tf.distribute.has_strategy()
+            if not (lazy and is_table(new) and new.shape[0] >= lazy_from):
                 self._pairs.append((old, new))
                 continue
             table = _FollowingTable(plain(old), plain(new), rate, self.steps)

@@ -9,6 +9,7 @@ from rmtl_tf.training.agents import train_agent
 from rmtl_tf.training.phases import Trained, Trainer
 from rmtl_tf.training.power import choose_powers
 from rmtl_tf.training.problem import Frozen
+from rmtl_tf.training.strategy import check_strategy
 from rmtl_tf.weighting import WEIGHTINGS, build_weighting
 
 
@@ -18,6 +19,7 @@ def check_arms(training: TrainingConfig, tasks: tuple[str, ...]) -> None:
     Raises:
         UserError: naming the arm.
     """
+    check_strategy(training)
     for arm in training.arms:
         weighting = arm.weighting
         if weighting.power == BY_VALIDATION:

@@ -73,6 +73,8 @@ def view(value: Any) -> np.ndarray:
     """A variable's value, or an array, not copied where that can be: use it at once, do not keep it."""
     if isinstance(value, keras.Variable):
         value = value.value
+    if isinstance(value, tf.distribute.DistributedValues):
+        return value.numpy()  # of replicas: the first
     return np.asarray(value.read_value() if isinstance(value, tf.Variable) else value)
 
 

@@ -114,7 +114,8 @@ class Critics:
                 "settings": config.model_dump(mode="json"),
                 "backbone": self._trainer.model.backbone,
             }
-        save_critic(self._directory / name, critic, metadata)
+        if self._trainer.cluster.is_chief:
+            save_critic(self._directory / name, critic, metadata)
         return RunCritic(name, critic, metrics, progress)
 
 

@@ -15,12 +15,16 @@ import numpy as np
 from tqdm import tqdm
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
+from rmtl_tf.inputs import Batcher, RecordTable
 from rmtl_tf.training.checkpoint import assign, copies, load_checkpoint, save_checkpoint, view
+from rmtl_tf.training.cluster import Cluster
+from rmtl_tf.training.parts import Parts
 from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.tensorboard import PhaseLogger
 
 log = logging.getLogger(__name__)
+
+SEED_STATE = "seed_generator_state"
 
 
 @dataclass
@@ -68,6 +72,8 @@ class Phase:
             execution that reaches them.
         steps_per_execution: batches the compiled function takes at a time; any number gives the same bits.
         logger: TensorBoard's, if any.
+        cluster: where batches are computed; None: here.
+        parts: of the table; None: it is one.
         profile: of some of its steps, if any.
     """
 
@@ -91,12 +97,15 @@ class Phase:
         checkpoint_steps: int,
         steps_per_execution: int = 1,
         logger: PhaseLogger | None = None,
+        cluster: Cluster | None = None,
+        parts: Parts | None = None,
         profile: PhaseProfile | None = None,
     ) -> None:
         self.name, self.kept, self.state = name, list(kept), list(state)
         self.turns: Callable[[np.ndarray], list[tuple[keras.Model, np.ndarray]]]
         self.turns = getattr(model, "turns", lambda plan: [(model, plan)])
-        self.table, self.batcher = table, Batcher(table, extras)
+        self.cluster, self.parts = cluster or Cluster(), parts or Parts.whole(table)
+        self.batcher = Batcher(table, extras)
         self.batch_size, self.seed = batch_size, seed
         self.max_epochs, self.patience = max_epochs, patience
         self.evaluate, self.monitor = evaluate, monitor
@@ -124,17 +133,19 @@ class Phase:
 
     def _epoch(self) -> None:
         progress = self.progress
-        turns = self.turns(epoch_plan(self.table, self.batch_size, self.seed, progress.epoch))
-        plan = np.concatenate([part for _, part in turns])
-        follower = _Follower(self, plan)
+        plan, rows = self.parts.plan(self.batch_size, self.seed, progress.epoch)
+        turns = self.turns(plan)
+        if len(turns) > 1:
+            rows = np.concatenate([(part >= 0).sum(axis=1) for _, part in turns])
+        follower = _Follower(self, rows)
         if self.logger is not None:
-            self.logger.start_epoch(progress.epoch, progress.step, len(plan), self.batch_size)
+            self.logger.start_epoch(progress.epoch, progress.step, len(rows), self.batch_size)
         try:
             self._train(turns, follower)
         finally:
             if self.profile is not None:
                 self.profile.stop()
-        metrics = self.evaluate()
+        metrics = self.cluster.agree(self.evaluate())
         means = {key: total / progress.counts[key] for key, total in progress.sums.items()}
         progress.history.append({"epoch": progress.epoch + 1, **means, **metrics})
         progress.epoch, progress.step, progress.sums, progress.counts = progress.epoch + 1, 0, {}, {}
@@ -150,14 +161,7 @@ class Phase:
         for model, part in turns:
             if done < len(part):
                 model.steps_per_execution = self.steps_per_execution
-                model.fit(
-                    self.batcher.batches(part[done:]),
-                    epochs=progress.epoch + 1,
-                    initial_epoch=progress.epoch,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[follower],
-                )
+                self.cluster.fit(model, self.batcher, part[done:], progress.epoch, [follower])
             done = max(done - len(part), 0)
 
     def _stop_early(self, value: float) -> None:
@@ -175,14 +179,24 @@ class Phase:
             np.copyto(best, view(value))
 
     def save(self) -> None:
+        if not self.cluster.is_chief:
+            return
         groups = {"kept": self.kept, "state": self.state, "best": self.best}
         save_checkpoint(self.checkpoint, groups, asdict(self.progress))
 
     def _restore(self) -> None:
         stored = load_checkpoint(self.checkpoint)
-        if stored is None:
-            return
-        groups, meta = stored
+        if stored is not None:
+            self._assign(*stored)
+        place = {"epoch": self.progress.epoch, "step": self.progress.step}
+        if self.cluster.agree(place) != place:
+            raise UserError(
+                f"{self.name}: {self.checkpoint} is not what the chief sees. Expected one folder for all "
+                "workers. Mount the run's root on every machine."
+            )
+        self.cluster.spread([v for v in self.state if v.name == SEED_STATE])
+
+    def _assign(self, groups: Mapping[str, Sequence[np.ndarray]], meta: Mapping[str, Any]) -> None:
         assign(self.kept, groups["kept"])
         assign(self.state, groups.get("state", []))
         self._keep(groups["best"])
@@ -197,10 +211,9 @@ class _Follower(keras.callbacks.Callback):
     are.
     """
 
-    def __init__(self, phase: Phase, plan: np.ndarray) -> None:
+    def __init__(self, phase: Phase, rows: np.ndarray) -> None:
         super().__init__()
-        self.phase = phase
-        self.records = (plan >= 0).sum(axis=1)
+        self.phase, self.rows = phase, rows
         self.clock = time.perf_counter()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -209,18 +222,18 @@ class _Follower(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         progress, every = self.phase.progress, self.phase.checkpoint_steps
         columns = {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}  # [n]
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        batches = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         first, now = progress.step, time.perf_counter()
         seconds, self.clock = now - self.clock, now
-        for row in rows:
-            self._count(row, seconds / len(rows))
+        for values in batches:
+            self._count(values, seconds / len(batches))
         if self.model in self.phase.traced:
-            progress.records += int(self.records[first : progress.step].sum())
+            progress.records += int(self.rows[first : progress.step].sum())
             progress.seconds += seconds
         self.phase.traced.add(self.model)
         if self.phase.profile is not None:
-            self.phase.profile.after(len(rows))
-        if first // every < progress.step // every and progress.step < len(self.records):
+            self.phase.profile.after(len(batches))
+        if first // every < progress.step // every and progress.step < len(self.rows):
             self.phase.save()
 
     def _count(self, logs: Mapping[str, float], seconds: float) -> None:

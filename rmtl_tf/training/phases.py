@@ -25,6 +25,7 @@ from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.rl.critic_learner import CriticLearner
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.checkpoint import assign
+from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.loop import Phase, Progress
 from rmtl_tf.training.networks import (
     build,
@@ -71,6 +72,7 @@ class Trainer:
         seed: of weights, dropout and the order of batches.
         checkpoints: folder of the phases' checkpoints.
         logs: TensorBoard folder.
+        cluster: where batches are computed; None: here.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class Trainer:
         seed: int,
         checkpoints: Path,
         logs: Path,
+        cluster: Cluster | None = None,
     ) -> None:
+        self.cluster = cluster or Cluster()
         self.problem, self.model, self.training = problem, model, training
         self.checkpoints, self.logs = checkpoints, logs
         self.seeds = {phase: derive_seed(seed, phase) for phase in "ABC"}
@@ -179,7 +183,11 @@ class Trainer:
             build_critic(config, problem.spec, len(problem.tasks), width, self.seeds["B"]) for _ in range(2)
         )
         returns = returns_of(problem.train, frozen.train, config.gamma)
-        online.start_from(returns[problem.train.records].mean(axis=0))
+        records = problem.train.records
+        own = returns[records].sum(axis=0)
+        sums = self.cluster.gather(np.stack([own, np.full(own.shape, len(records))]))
+        values, counts = np.sum(sums, axis=0)
+        online.start_from(values / counts)
         return online, target
 
     def embedding_width(self, actor: keras.layers.Layer | None = None) -> int:
@@ -194,7 +202,8 @@ class Trainer:
         held_out = self._held_out(critic, frozen, gamma)
         metrics = held_out.metrics()
         logger = self.logger(tensorboard.critic_run(arms), "critic", extra=held_out.plot)
-        logger.on_evaluation(0, metrics)
+        if logger is not None:
+            logger.on_evaluation(0, metrics)
         return metrics
 
     def _held_out(self, critic: Critic, frozen: Frozen, gamma: float) -> CriticReport:
@@ -231,6 +240,7 @@ class Trainer:
         if not isinstance(agent.weighting, Constant | GradientMethod):  # of these omega is 1
             omega = OmegaPredictor(agent, table, extras)
             before = omega()
+        before = np.concatenate(self.cluster.gather(before))
         progress = self._train_actor(
             f"finetune-{arm.name}{suffix}",
             agent,
@@ -299,8 +309,10 @@ class Trainer:
         subject: Literal["actor", "critic"],
         weighted: bool = False,
         extra: Callable[[int], None] | None = None,
-    ) -> tensorboard.PhaseLogger:
-        """The TensorBoard logger of a phase."""
+    ) -> tensorboard.PhaseLogger | None:
+        """The TensorBoard logger of a phase; the chief's process alone has one."""
+        if not self.cluster.is_chief:
+            return None
         return tensorboard.PhaseLogger(self.logs / run, self.training.log_steps, subject, weighted, extra)
 
     def phase(
@@ -315,7 +327,7 @@ class Trainer:
         extras: Mapping[str, np.ndarray] | None,
         evaluate: Callable[[], dict[str, float]],
         monitor: str,
-        logger: tensorboard.PhaseLogger,
+        logger: tensorboard.PhaseLogger | None,
         incumbent: float | None = None,
     ) -> Phase:
         """A phase on the train table; `limits` are epochs and patience, the rest as in `Phase`."""
@@ -337,7 +349,9 @@ class Trainer:
             checkpoint_steps=self.training.checkpoint_steps,
             steps_per_execution=self.training.steps_per_execution,
             logger=logger,
-            profile=PhaseProfile(logger.directory),
+            profile=None if logger is None else PhaseProfile(logger.directory),
+            cluster=self.cluster,
+            parts=self.problem.parts,
         )
 
 

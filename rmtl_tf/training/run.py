@@ -20,6 +20,7 @@ from rmtl_tf.files import digest_json, read_json, write_json
 from rmtl_tf.training import tensorboard
 from rmtl_tf.training.arms import check_arms, train_arm
 from rmtl_tf.training.checkpoint import assign
+from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.critics import Critics, needs_critic
 from rmtl_tf.training.memory import estimate
 from rmtl_tf.training.memory_limit import check_memory
@@ -47,6 +48,7 @@ def run_training(
     seed: int,
     directory: Path,
     start: Weights | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Trains all arms and writes into `directory`: `run.json` (summary), `weights/<arm>.weights.h5`,
     `critics/<name>/` (`rmtl_tf.rl.critic_io`), `omega.npz` (a sample of omega on train records, an array
@@ -54,16 +56,22 @@ def run_training(
 
     `start`: weights for phase A to begin with (`rmtl_tf.training.warm_start`), in the backbone's order.
 
+    `cluster`: what computes the batches; None: this process. Its chief alone writes.
+
     A killed run goes on from `directory/.checkpoints`.
     """
+    cluster = cluster or Cluster()
     make_deterministic(seed)
     check_arms(training, problem.names)
-    trainer = Trainer(problem, model, training, seed, directory / ".checkpoints", directory / "tensorboard")
+    logs, checkpoints = directory / "tensorboard", directory / ".checkpoints"
+    trainer = Trainer(problem, model, training, seed, checkpoints, logs, cluster)
     needed = estimate(problem, model, training, warm=start is not None)
     summary = Summary(problem, model, training, seed)
+    summary.values["records"]["train"] = int(sum(cluster.gather(np.array(len(problem.train.records)))))
     summary.values["memory"] = check_memory(needed, problem.spec, stop=training.memory == "stop")
-    critics = Critics(trainer, graph, directory)
-    frozen, progress = trainer.pretrain(start)
+    with cluster.scope():
+        critics = Critics(trainer, graph, directory)
+        frozen, progress = trainer.pretrain(start)
     summary.add_actor(PRETRAINED, None, progress)
     _write_weights(trainer, PRETRAINED, frozen.weights, directory)
     omegas: dict[str, Any] = {}
@@ -75,13 +83,14 @@ def run_training(
             summary.add_omega(arm.name, done.omega)
             omegas[arm.name] = _sample(done.omega)
     export = summary.choose(training.export)
-    np.savez_compressed(directory / "omega.npz", **omegas)
-    summary.values["parameters"] = sum(int(w.size) for w in frozen.weights)
-    write_json(directory / RUN_FILE, summary.values)
-    logs = directory / "tensorboard"
-    _write_overview(logs, summary, model, training)
-    if item is not None:
-        _write_items(logs, load_actor(directory, export, graph), graph, item)
+    if cluster.is_chief:
+        np.savez_compressed(directory / "omega.npz", **omegas)
+        summary.values["parameters"] = sum(int(w.size) for w in frozen.weights)
+        write_json(directory / RUN_FILE, summary.values)
+        _write_overview(logs, summary, model, training)
+        if item is not None:
+            _write_items(logs, load_actor(directory, export, graph), graph, item)
+    cluster.gather(np.zeros(1))  # nobody leaves before everything is written
 
 
 def _train(
@@ -94,10 +103,11 @@ def _train(
     directory: Path,
 ) -> Trained:
     """Trains an arm and writes its weights, which are not kept: those of all arms may not fit."""
-    used = critics.of(arm, frozen)
+    with trainer.cluster.scope():
+        used = critics.of(arm, frozen)
+        done = train_arm(trainer, frozen, arm, None if used is None else used.critic, incumbent)
     if used is not None:
         summary.add_critic(arm.name, used)
-    done = train_arm(trainer, frozen, arm, None if used is None else used.critic, incumbent)
     _write_weights(trainer, arm.name, done.weights, directory)
     critics.forget(arm)
     return replace(done, weights=[])
@@ -123,6 +133,8 @@ def weights_path(directory: Path, arm: str) -> Path:
 
 
 def _write_weights(trainer: Trainer, name: str, weights: Weights, directory: Path) -> None:
+    if not trainer.cluster.is_chief:
+        return
     (directory / "weights").mkdir(parents=True, exist_ok=True)
     backbone = trainer.backbone("A")
     assign(backbone.weights, weights)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import tensorflow as tf
 
+from rmtl_tf import replicas
 from rmtl_tf.errors import UserError
 
 State = tuple[Any, ...]
@@ -107,11 +108,12 @@ def require(weighting: Weighting, context: Context) -> None:
 
 
 def task_means(losses: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Mean [K] of losses [N, K] over the rows whose mask [N] is above 0; 0 where there are none."""
+    """Mean [K] of losses [N, K] over the rows whose mask [N] is above 0, of all replicas; 0 where there are
+    none."""
     valid = tf.ones_like(losses) if mask is None else tf.cast(mask, losses.dtype)[:, tf.newaxis]
     total = tf.reduce_sum(tf.where(valid > 0, losses, 0.0), axis=0)
     count = tf.reduce_sum(tf.cast(tf.broadcast_to(valid > 0, tf.shape(losses)), losses.dtype), axis=0)
-    return tf.math.divide_no_nan(total, count)
+    return tf.math.divide_no_nan(*replicas.total([total, count]))
 
 
 def power_law(value: tf.Tensor, lam: float, power: float | tuple[float, ...]) -> tf.Tensor:

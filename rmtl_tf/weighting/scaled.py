@@ -7,6 +7,7 @@ from typing import Literal
 
 import tensorflow as tf
 
+from rmtl_tf import replicas
 from rmtl_tf.weighting.base import Context, State, Weighting
 
 
@@ -61,7 +62,7 @@ def _valid(weights: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
 
 def _largest(weights: tf.Tensor, mask: tf.Tensor | None, axis: int | None) -> tf.Tensor:
     """As `_mean`, the largest weight."""
-    largest = tf.reduce_max(tf.where(_valid(weights, mask), weights, 0.0), axis)
+    largest = replicas.largest(tf.reduce_max(tf.where(_valid(weights, mask), weights, 0.0), axis))
     return tf.where(largest > 0, largest, tf.ones_like(largest))
 
 
@@ -71,5 +72,5 @@ def _mean(weights: tf.Tensor, mask: tf.Tensor | None, axis: int | None) -> tf.Te
     # Numerator and count are the same reduction, so the mean of ones is exactly 1.
     total = tf.reduce_sum(tf.where(valid, weights, 0.0), axis)
     count = tf.reduce_sum(tf.cast(valid, weights.dtype), axis)
-    mean = tf.math.divide_no_nan(total, count)
+    mean = tf.math.divide_no_nan(*replicas.total([total, count]))
     return tf.where(mean > 0, mean, tf.ones_like(mean))
