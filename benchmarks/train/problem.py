@@ -87,6 +87,8 @@ def train_phases(setting: Setting, batches: int, epochs: int) -> dict[str, float
         finetune=phase,
         critic=critic_of(setting).model_copy(update={"max_epochs": epochs, "patience": epochs}),
         arms=("control", "paper"),  # type: ignore[arg-type]
+        # The first execution of a phase is not timed: there must be another.
+        steps_per_execution=max(1, min(8, batches // 2)),
     )
     problem = problem_of(setting, batches)
     with tempfile.TemporaryDirectory() as scratch:
