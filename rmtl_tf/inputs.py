@@ -248,8 +248,8 @@ class Batcher:
         valid = tf.cast(rows >= 0, tf.float32)
         rows = tf.maximum(rows, 0)
         batch = {name: tf.gather(column, rows) for name, column in self._columns.items()}
-        # Padding reads the padding id: a row-sparse optimizer touches the rows that are read, and what stands in
-        # row 0 of the table depends on which files a process holds.
+        # Padding reads the padding id: a row-sparse optimizer touches the rows that are read, and what stands
+        # in row 0 of the table depends on which files a process holds.
         batch["features"] = {
             name: _where(valid, tf.gather(column, rows)) for name, column in self._features.items()
         }
