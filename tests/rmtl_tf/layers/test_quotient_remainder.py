@@ -16,6 +16,7 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.export import probe
 from rmtl_tf.export.parity import hard_records, training_path, write_parity
 from rmtl_tf.export.saved_model import export_saved_model
+from rmtl_tf.export.score import ScoreFormula
 from rmtl_tf.features.compression import Compression
 from rmtl_tf.features.graph import Categorical, TransformGraph
 from rmtl_tf.features.spec import HistorySpec, InputSpec
@@ -215,7 +216,8 @@ def test_hashed_and_compressed_inputs_are_served_as_in_training(tmp_path):
     GRAPH.save(tmp_path / "graph")
     spec = compressed("product", GRAPH.input_spec())
     backbone = MMoE(spec, GRAPH.tasks, embedding_dim=4, bottom=(8,), tower=(4,), experts=2, seed=1)
-    export_saved_model(backbone, GRAPH, tmp_path / "graph", {}, tmp_path / "model")
+    score = ScoreFormula({"click": 1.0, "buy": 2.0})
+    export_saved_model(backbone, GRAPH, tmp_path / "graph", score, tmp_path / "model")
     random = np.random.default_rng(0)
     columns = {
         "user": pa.array([b"%c" % c for c in random.integers(97, 122, 60)], pa.large_binary()),
