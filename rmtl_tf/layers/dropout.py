@@ -16,7 +16,8 @@ class Dropout(keras.layers.Dropout):
 
     Keras draws a float for every element; here each 32-bit random number decides on two, so the rate is
     rounded to a multiple of 2^-16, and the scale is that of the rounded one. Forward and backward multiply by
-    the same mask. Measured on CPU, [2048, 4096] float32, both passes: 13 ms against Keras' 46 ms.
+    the same mask. Measured on a busy CPU, [2048, 4096] float32, a step with both passes: 33 ms, with Keras'
+    layer 66 ms, without dropout 20 ms (smallest of many).
 
     Args:
         rate: in [0, 1).

@@ -110,9 +110,7 @@ class Trainer:
         Args:
             start: weights of an earlier model, which stay where no epoch beats them; None: new ones.
         """
-        actor = self.backbone("A")
-        if self.training.precision != "float32":
-            compute_in(self.training.precision, actor)
+        actor = self._trained_actor("A")
         agent = Agent(actor, build_weighting(WeightingConfig()), self.problem.names)
         before: dict[str, float] | None = None
         if start is not None:
@@ -163,6 +161,13 @@ class Trainer:
         progress = phase.run()
         learner.following.release()
         return online, progress
+
+    def _trained_actor(self, phase: Literal["A", "C"]) -> keras.layers.Layer:
+        """The backbone of a phase, which computes in `training.precision`."""
+        actor = self.backbone(phase)
+        if self.training.precision != "float32":
+            compute_in(self.training.precision, actor)
+        return actor
 
     def _start_critics(self, frozen: Frozen, config: CriticConfig) -> tuple[Critic, Critic]:
         """Those of `new_critics`, the first with the frozen actor's embeddings; the actor is not kept."""
@@ -229,9 +234,7 @@ class Trainer:
             suffix: of the phase's name, where an arm is fine-tuned several times.
         """
         names = self.problem.names
-        actor = self.backbone("C")
-        if self.training.precision != "float32":
-            compute_in(self.training.precision, actor)
+        actor = self._trained_actor("C")
         agent = Agent(actor, build_weighting(weighting, names), names, critic)
         assign(agent.backbone.weights, frozen.weights)
         extras = self.columns(agent.weighting.NEEDS, frozen, self.training.critic_of(arm).gamma)
