@@ -11,6 +11,7 @@ from typing import Any
 from components.run_status import read_status
 from rmtl_tf import console, serving_labels, serving_versions
 from rmtl_tf.files import read_json
+from rmtl_tf.places import is_remote, place
 
 
 def run_summary(artifacts: Mapping[str, Path], name: str) -> str:
@@ -103,6 +104,8 @@ def status_text(root: Path, serving_directory: Path | None) -> str:
 
 def shown(path: Path) -> str:
     """A path as a person would type it: relative where it lies below the working directory."""
+    if is_remote(path):
+        return str(path)
     path = Path(os.path.abspath(path))
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
@@ -119,7 +122,7 @@ def _openings(artifacts: Mapping[str, Path], pushed: Mapping[str, Any], name: st
             f"{_tool('tensorboard')} --logdir {shown(artifacts['model_run'] / 'tensorboard')}",
         ),
     ]
-    model = Path(pushed["path"]) if pushed["pushed"] else artifacts["model"] / "Format-Serving"
+    model = place(pushed["path"]) if pushed["pushed"] else artifacts["model"] / "Format-Serving"
     title = "Pushed SavedModel" if pushed["pushed"] else "SavedModel (not pushed)"
     rows.append((title, shown(model), f"{_tool('saved_model_cli')} show --dir {shown(model)} --all"))
     if pushed["pushed"]:
@@ -156,4 +159,4 @@ def _recorded_serving_directory(root: Path) -> Path | None:
     if not records:
         return None
     directory: str = read_json(records[-1])["parameters"]["directory"]
-    return Path(directory)
+    return place(directory)

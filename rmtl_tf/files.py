@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rmtl_tf.places import is_remote
+
 
 def digest_file(path: Path) -> str:
     """sha256 of a file's bytes, in hex."""
@@ -29,6 +31,9 @@ def digest_json(value: Any) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` so that a reader sees the old file or the whole new one."""
+    if is_remote(path):
+        path.write_text(text, encoding="utf-8")  # an object is whole or absent
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

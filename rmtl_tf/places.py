@@ -1,4 +1,4 @@
-"""Places: local paths, and URIs of an object store (`s3://bucket/prefix`, whatever fsspec has a file system for).
+"""Places: local paths, and URIs of an object store: `s3://bucket/prefix`, or what else fsspec can open.
 
 A place is a `pathlib.Path`, or a `upath.UPath` with the same methods; annotations say `Path` for both. What a
 place can do beyond that, copies above all, is in `rmtl_tf.storage`.
@@ -20,7 +20,7 @@ def place(text: str | os.PathLike[str]) -> Path:
     """The place that a path or a URI names; a place is itself.
 
     Raises:
-        UserError: no file system is known for the scheme, its package is not installed, or no bucket is named.
+        UserError: the scheme is unknown or needs a package that is not installed, or no bucket is named.
     """
     if is_remote(text):
         return cast(Path, text)
@@ -44,7 +44,7 @@ def _remote(text: str, uri: str) -> Any:
         found.fs  # noqa: B018 (its package is imported here)
     except ImportError as error:
         raise UserError(
-            f"{text}: {scheme}:// needs a package that is not installed. {error}: with pip, beside the others."
+            f"{text}: {scheme}:// needs a package that is missing. {error}: with pip, beside the others."
         ) from None
     except ValueError:
         raise UserError(
@@ -64,7 +64,7 @@ def key(path: Path) -> str:
 
 
 def scratch() -> Path:
-    """Where local copies and unfinished work of remote places are: `$RMTL_TF_SCRATCH`, or the user's cache."""
+    """Where local copies and unfinished work of remote places are: `$RMTL_TF_SCRATCH` or the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get(SCRATCH) or cache / "rmtl-tf").resolve()
 

@@ -2,11 +2,11 @@
 
 TensorFlow, Beam, polars and the kernel's renames and locks want local files, and TensorFlow 2.21 cannot open
 s3:// at all. So nothing computes on a store: inputs are copied from there (`local`), results are made in
-a local folder and then sent there (`publish`), and only small files are read and written in place. A store has
-no rename: what readers trust is an object that is written last and removed first.
+a local folder and then sent there (`publish`); only small files are read and written in place. A store has no
+rename: what readers trust is an object that is written last and removed first.
 
-Local copies lie below `places.scratch()`, each under the path of its place. All of it can be fetched again, but
-for `.work-*`, the unfinished work of a killed run.
+Local copies lie below `places.scratch()`, each under the path of its place. All of it can be fetched again,
+but for `.work-*`, the unfinished work of a killed run.
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ def local(path: Path) -> Path:
                 (copy / name).unlink(missing_ok=True)
             write_json(index, found)
     return copy
+
+
+def held(path: Path) -> Path:
+    """The local copy of a place where it is what is there now, else the place itself. Copies nothing."""
+    if not is_remote(path) or _known(_index(path)) != _marks(path):
+        return path
+    return twin(path) if twin(path).exists() else path
 
 
 def remember(path: Path) -> None:
