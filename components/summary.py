@@ -115,25 +115,30 @@ def _openings(artifacts: Mapping[str, Path], pushed: Mapping[str, Any], name: st
     report = artifacts["report"] / "report.html"
     opener = "open" if sys.platform == "darwin" else "xdg-open"
     rows = [
-        ("HTML report", shown(report), f"{opener} {shown(report)}"),
+        ("HTML report", shown(report), f"{opener} {_here(report)}"),
         (
             "TensorBoard logs",
             shown(artifacts["model_run"] / "tensorboard"),
-            f"{_tool('tensorboard')} --logdir {shown(artifacts['model_run'] / 'tensorboard')}",
+            f"{_tool('tensorboard')} --logdir {_here(artifacts['model_run'] / 'tensorboard')}",
         ),
     ]
     model = place(pushed["path"]) if pushed["pushed"] else artifacts["model"] / "Format-Serving"
     title = "Pushed SavedModel" if pushed["pushed"] else "SavedModel (not pushed)"
-    rows.append((title, shown(model), f"{_tool('saved_model_cli')} show --dir {shown(model)} --all"))
+    rows.append((title, shown(model), f"{_tool('saved_model_cli')} show --dir {_here(model)} --all"))
     if pushed["pushed"]:
-        base = shown(model.parent)  # docker wants a whole path
-        base = base if base.startswith("/") else f"$PWD/{base}"
+        base = _here(model.parent)  # docker wants a whole path
+        base = base if base.startswith(("/", "$")) else f"$PWD/{base}"
         mount = f"-v {base}:/models/{name} -e MODEL_NAME={name}"
         rows.append(("  in TF Serving", "", f"docker run --rm -p 8501:8501 {mount} tensorflow/serving"))
     lines = []
     for title, path, command in rows:
         lines += [f"{title:<24}{path}".rstrip(), f"{'':<24}$ {command}"]
     return lines
+
+
+def _here(path: Path) -> str:
+    """What a command on this machine reads a place as."""
+    return f"$(python pipeline.py fetch {path})" if is_remote(path) else shown(path)
 
 
 def _tool(name: str) -> str:

@@ -9,9 +9,9 @@ visible by one rename of a finished directory to a number, and invisible by one 
     <directory>/.staging-*, .removing-*    unfinished work of the holder of `.lock`
 
 On an object store nothing can be renamed. There `saved_model.pb`, without which TF Serving loads nothing, is
-sent last and removed first, and to us a version is there if it has one. TF Serving may list a number before: it
-then fails to load that, keeps what it serves, and tries again. Where it reads `models.config`, which changes
-when all is there, it does not even try.
+sent last and removed first, and to us a version is there if it has one. TF Serving may list a number before:
+it then fails to load that, keeps what it serves, and tries again. Where it reads `models.config`, which
+changes when all is there, it does not even try.
 """
 
 from __future__ import annotations
