@@ -138,7 +138,7 @@ def _openings(artifacts: Mapping[str, Path], pushed: Mapping[str, Any], name: st
 
 def _here(path: Path) -> str:
     """What a command on this machine reads a place as."""
-    return f"$(python pipeline.py fetch {path})" if is_remote(path) else shown(path)
+    return f"$({_tool('python')} pipeline.py fetch {path})" if is_remote(path) else shown(path)
 
 
 def _tool(name: str) -> str:

@@ -29,9 +29,10 @@ def place(text: str | os.PathLike[str]) -> Path:
     scheme, _, rest = text.partition("://")
     if scheme == "file":
         return Path(rest)
-    if not rest.strip("/"):
+    parts = [part for part in rest.split("/") if part]
+    if not parts:
         raise UserError(f"{text}: expected a bucket, as in {scheme}://bucket/prefix. Name one.")
-    return cast(Path, _remote(text, f"{_SAME.get(scheme, scheme)}://{rest.rstrip('/')}"))
+    return cast(Path, _remote(text, f"{_SAME.get(scheme, scheme)}://{'/'.join(parts)}"))
 
 
 def _remote(text: str, uri: str) -> Any:
