@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rmtl_tf.places import is_remote
+from rmtl_tf.places import is_remote, key
 
 
 def digest_file(path: Path) -> str:
@@ -52,8 +52,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=True) + "\n")
 
 
+def read_text(path: Path) -> str:
+    """The text of a file or object that may be written anew at the same time: the old or the new one."""
+    if is_remote(path):
+        # One request: `path.read_text` looks first, and fails where the object changes before it reads.
+        return path.fs.cat_file(key(path)).decode("utf-8")  # type: ignore[attr-defined]
+    return path.read_text(encoding="utf-8")
+
+
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_text(path))
 
 
 def publish(staging: Path, final: Path) -> None:

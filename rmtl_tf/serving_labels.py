@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.files import write_text
+from rmtl_tf.files import read_text, write_text
 from rmtl_tf.places import is_remote
 
 MODELS_CONFIG = "models.config"
@@ -75,7 +75,7 @@ def _read(path: Path) -> Any:
     from tensorflow_serving.config import model_server_config_pb2
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         return None
     try:
