@@ -81,7 +81,11 @@ def execute(
 
 
 def _fetched(artifact: Artifact) -> Artifact:
-    copy = storage.local(artifact.path)
+    copy = twin(artifact.path)
+    if artifact.digest == digest_json({}):
+        copy.mkdir(parents=True, exist_ok=True)  # a store has no empty folders
+    else:
+        copy = storage.local(artifact.path)
     if digest_json(digest_tree(copy)) != artifact.digest:
         raise UserError(
             f"{artifact.path}: expected what its {EXECUTION_FILE} recorded, found something else. Remove the "

@@ -316,17 +316,15 @@ def _finish_rollback(directory: Path) -> int | None:
     return None
 
 
-def _listed(directory: Path, prefix: str) -> list[int]:
-    numbers = [name.removeprefix(prefix) for name in storage.folders(directory) if name.startswith(prefix)]
-    return sorted(int(text) for text in numbers if text.isdecimal() and str(int(text)) == text)
-
-
 def _numbers(directory: Path, prefix: str) -> list[int]:
-    """The numbers of whole folders: of a local one there are no others."""
-    found = _listed(directory, prefix)
-    if not is_remote(directory):
-        return found
-    return [version for version in found if (directory / f"{prefix}{version}" / _MODEL).exists()]
+    """The numbers of whole folders: on a local disk there are no others."""
+    return _listed(directory, prefix, holding=_MODEL if is_remote(directory) else "")
+
+
+def _listed(directory: Path, prefix: str, holding: str = "") -> list[int]:
+    names = storage.folders(directory, holding)
+    numbers = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return sorted(int(text) for text in numbers if text.isdecimal() and str(int(text)) == text)
 
 
 def _rolled_back(directory: Path, version: int) -> Path:

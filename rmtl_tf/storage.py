@@ -119,10 +119,14 @@ def remove_tree(path: Path, first: Sequence[str] = ()) -> None:
         system.rm(rest)
 
 
-def folders(path: Path) -> list[str]:
-    """Names of the folders in a folder; none where it does not exist."""
+def folders(path: Path, holding: str = "") -> list[str]:
+    """Names of the folders in a folder, or only of those that hold a certain file; none where it is not."""
     if not is_remote(path):
-        return [entry.name for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+        found = [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+        return [entry.name for entry in found if not holding or (entry / holding).is_file()]
+    if holding:
+        names = [PurePosixPath(name) for name in _marks(path)]
+        return [name.parts[0] for name in names if len(name.parts) > 1 and name == name.parent / holding]
     try:
         entries = _system(path).ls(key(path), detail=True)
     except FileNotFoundError:

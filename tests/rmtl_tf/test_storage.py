@@ -167,3 +167,12 @@ def test_what_was_just_published_is_not_fetched_again(bucket):
     assert storage.held(bucket / "a") == copy
     copy.joinpath("x.json").write_text("mine")
     assert storage.local(bucket / "a").joinpath("x.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("small", [1, 8_000_000])
+def test_the_digest_of_objects_is_that_of_the_files(bucket, folder, monkeypatch, small):
+    monkeypatch.setattr("rmtl_tf.files._SMALL", small)
+    storage.publish(folder, bucket / "a")
+    (bucket / "ab" / "x").write_text("not below a")
+    assert digest_tree(bucket / "a") == digest_tree(folder)
+    assert list(digest_tree(bucket / "a")) == ["manifest.json", "saved_model.pb", "variables/data"]
