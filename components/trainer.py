@@ -53,7 +53,7 @@ class Trainer(Component):
         if (own := BACKBONES.own_file(parameters.model.backbone)) is not None:
             digests["backbone"] = digest_file(own)
         if (earlier := _earlier_model(inputs, parameters)) is not None:
-            digests["warm start"] = digest_json(digest_tree(earlier / "model"))
+            digests["warm start"] = digest_json(digest_tree(storage.held(earlier) / "model"))
         return digests
 
     @staticmethod

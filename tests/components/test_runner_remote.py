@@ -9,7 +9,7 @@ import pytest
 
 from components import garbage
 from components.lineage import lineage_text
-from components.run_status import read_status
+from components.run_status import LOCK_FILE, StatusFile, read_status
 from components.runner import run
 from components.store import EXECUTION_FILE
 from components.summary import status_text
@@ -188,6 +188,17 @@ def test_two_runs_at_once_from_two_machines_share_the_work(root, tmp_path, monke
         thread.join(60)
     assert sorted(results.values()) == [["cached", "cached"], ["ran", "ran"]]
     assert CALLS == ["Source", "Sink"]
+
+
+def test_status_of_a_run_on_another_machine_is_running_until_its_lease_ends(root, monkeypatch):
+    from rmtl_tf import lease
+
+    StatusFile(root, "shop", ["Source"])
+    assert read_status(root)["state"] == "interrupted"
+    assert lease._create(root / LOCK_FILE, 1, "another")
+    assert read_status(root)["state"] == "running"
+    monkeypatch.setattr(lease, "EXPIRES", 0.0)
+    assert read_status(root)["state"] == "interrupted"
 
 
 class TestGarbage:
