@@ -230,5 +230,7 @@ def _learning(
 
 
 def _size(table: RecordTable) -> int:
-    columns = [*table.features.values(), table.labels, table.done, table.length, table.lookahead]
+    columns = [table.labels, table.done, table.length, table.lookahead]
+    if table.spilled is None:  # else only some blocks of them are held
+        columns += table.features.values()
     return sum(column.nbytes for column in columns)
