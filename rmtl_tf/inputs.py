@@ -4,7 +4,7 @@ A batch is whole session windows laid end to end and padded to a fixed number of
 the next state of a record is the next row: no second look-up. The order of an epoch is a plan, an
 integer matrix that depends on the seed and the epoch alone; training resumes in the middle of an
 epoch by dropping the rows of the plan that are done. Features that do not fit into memory stay in a
-file (`rmtl_tf.spill`); the plan, and so the result, is the same.
+file (`rmtl_tf.packed`, `rmtl_tf.spill`); the plan, and so the result, is the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.history import History, HistoryGatherer, find_history
-from rmtl_tf.spill import GROUP, BlockReader, SpilledFeatures, SpillWriter, block_edges
+from rmtl_tf.packed import PackedFeatures, Packing
+from rmtl_tf.spill import GROUP, BlockReader, SpillWriter, block_edges
 
 SHUFFLED = 1 << 20  # records that are shuffled with one another, `training.shuffle_records`
 _PARSE_BATCH = 4096
@@ -33,7 +34,7 @@ class RecordTable:
 
     Attributes:
         features: model input -> [R] int32 or float32, or [R, M] int32 where a record has several ids; views
-            of the file where they are spilled.
+            of one matrix, in memory or in a file, where they are packed.
         labels: [R, K] float32.
         timestamp: [R] int64, seconds.
         session: [R] int32, number of the session; windows of one session share it.
@@ -42,10 +43,9 @@ class RecordTable:
         done: [R] bool, True at the last record of a session.
         windows: [W + 1] int64, first row of every window, and R.
         history: the earlier records of every row; None where the model reads none.
-        spilled: the features in a file; None: they are in memory.
     """
 
-    features: dict[str, np.ndarray]
+    features: Mapping[str, np.ndarray]
     labels: np.ndarray
     timestamp: np.ndarray
     session: np.ndarray
@@ -54,7 +54,6 @@ class RecordTable:
     done: np.ndarray
     windows: np.ndarray
     history: History | None = None
-    spilled: SpilledFeatures | None = None
 
     @property
     def rows(self) -> int:
@@ -89,11 +88,13 @@ def read_table(
     times = [label_time(task.label) for task in spec.history.tasks] if spec.history else []
     several = dict(spec.several)
     features = {name for name, _ in spec.categorical} | set(spec.numeric)
-    writer = None if spill is None else SpillWriter(spill, spec)
+    packing = Packing.of(spec)
+    writer = None if spill is None else SpillWriter(spill, packing)
+    matrices: list[np.ndarray] = []
     for parsed in ragged_batches(paths, spec, [*labels, *times], timestamp):
         rows = parsed[timestamp].row_lengths().numpy()
         lengths.append(rows)
-        packed: dict[str, np.ndarray] = {}
+        inputs: dict[str, np.ndarray] = {}
         for name, value in parsed.items():
             if name in times and not len(value.flat_values):  # the reader gives no times of this label
                 value = parsed[timestamp]
@@ -103,19 +104,15 @@ def read_table(
                 value = value.flat_values
             if name in features:
                 dtype = np.float32 if name in spec.numeric else np.int32
-                packed[name] = value.numpy().astype(dtype, copy=False).reshape(_shape(several.get(name)))
+                inputs[name] = value.numpy().astype(dtype, copy=False).reshape(_shape(several.get(name)))
             else:
                 columns.setdefault(name, []).append(value.numpy())
-        if writer is not None:
-            writer.append(packed)
-        else:
-            for name, value in packed.items():
-                columns.setdefault(name, []).append(value)
+        (matrices if writer is None else writer).append(packing.pack(inputs))
     if not lengths or not sum(map(len, lengths)):
         raise UserError(f"{split}: no session Examples. Run the pipeline from ExampleGen again.")
     flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
-    spilled = None if writer is None else writer.finish()
-    return _assemble(flat, np.concatenate(lengths), spec, labels, timestamp, spilled)
+    packed = PackedFeatures(packing, np.concatenate(matrices)) if writer is None else writer.finish()
+    return _assemble(flat, np.concatenate(lengths), packed, spec, labels, timestamp)
 
 
 def _shape(several: int | None) -> tuple[int, ...]:
@@ -157,10 +154,10 @@ def ragged_batches(
 def _assemble(
     flat: Mapping[str, np.ndarray],
     lengths: np.ndarray,
+    features: PackedFeatures,
     spec: InputSpec,
     labels: Sequence[str],
     timestamp: str,
-    spilled: SpilledFeatures | None,
 ) -> RecordTable:
     windows = np.concatenate([[0], np.cumsum(lengths)])
     last_rows = windows[1:] - 1
@@ -174,8 +171,6 @@ def _assemble(
     session_of_window = np.cumsum(np.concatenate([[True], ~is_cut[:-1]])) - 1
     session = np.repeat(session_of_window, lengths).astype(np.int32)
     length = np.bincount(session, weights=~lookahead)
-    names = [*(name for name, _ in spec.categorical), *spec.numeric]
-    features = {name: flat[name] for name in names} if spilled is None else spilled.columns()
     history = None
     if spec.history is not None:
         times = {task.label: flat[label_time(task.label)] for task in spec.history.tasks}
@@ -190,7 +185,6 @@ def _assemble(
         done=done,
         windows=windows,
         history=history,
-        spilled=spilled,
     )
 
 
@@ -267,7 +261,7 @@ class Batcher:
     Args:
         table: the records.
         extras: further columns by name, [R, ...], for example the frozen actor's logits.
-        shuffled: of the plans that will be asked for; of spilled features so many are held in memory.
+        shuffled: of the plans that will be asked for; of features in a file about twice as many are held.
     """
 
     def __init__(
@@ -312,11 +306,17 @@ class Batcher:
 
 def _lookup(table: RecordTable, shuffled: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Row numbers of any shape -> {input: its values there}, in a graph."""
-    if table.spilled is not None:
-        reader = BlockReader(table.spilled, block_edges(table.windows, shuffled))
-        return reader.gather
-    columns = {name: tf.constant(column) for name, column in table.features.items()}
-    return lambda rows: {name: tf.gather(column, rows) for name, column in columns.items()}
+    features = PackedFeatures.of(table.features)
+    take: Callable[[np.ndarray], np.ndarray] = features.matrix.__getitem__
+    if features.in_file:
+        take = BlockReader(features.matrix, block_edges(table.windows, shuffled))
+
+    def lookup(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        packed = tf.numpy_function(take, [rows], tf.int32, stateful=False)
+        packed.set_shape([*rows.shape, features.packing.width])
+        return features.packing.unpack(packed)
+
+    return lookup
 
 
 def _where(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

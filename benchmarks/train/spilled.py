@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.train.figures import Figure, ratio
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.inputs import SHUFFLED, Batcher, RecordTable, epoch_plan
+from rmtl_tf.packed import PackedFeatures
 from rmtl_tf.spill import SpillWriter
 
 BATCH, SESSION, TASKS = 2048, 8, 2
@@ -40,19 +41,21 @@ def tables(records: int, fields: int, folder: Path) -> tuple[RecordTable, Record
         done=rows % SESSION == SESSION - 1,
         windows=np.arange(0, records + 1, SESSION),
     )
-    writer = SpillWriter(folder, spec)
-    for first in range(0, records, 1 << 16):
-        rows = slice(first, first + (1 << 16))
-        writer.append({name: column[rows] for name, column in memory.features.items()})
-    spilled = writer.finish()
-    return memory, replace(memory, features=spilled.columns(), spilled=spilled)
+    features = PackedFeatures.of(memory.features)
+    writer = SpillWriter(folder, features.packing)
+    writer.append(features.matrix)
+    return replace(memory, features=features), replace(memory, features=writer.finish())
+
+
+def size_of(table: RecordTable) -> int:
+    """Bytes of the features."""
+    return PackedFeatures.of(table.features).matrix.nbytes
 
 
 def forget(table: RecordTable) -> None:
     """Gives up the system's cache of the table's file."""
-    assert table.spilled is not None
     for folder in Path("/proc/self/fd").iterdir():
-        if folder.exists() and os.stat(folder).st_size == table.spilled.matrix.nbytes:
+        if folder.exists() and os.stat(folder).st_size == size_of(table):
             os.posix_fadvise(int(folder.name), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
@@ -75,8 +78,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(given)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         memory, disk = tables(arguments.records // SESSION * SESSION, arguments.fields, Path(folder))
-        assert disk.spilled is not None
-        print(f"{memory.rows:,} records, {disk.spilled.matrix.nbytes / 2**30:.2f} GiB of features")
+        print(f"{memory.rows:,} records, {size_of(memory) / 2**30:.2f} GiB of features")
         taken: dict[str, list[float]] = {"memory": [], "file": [], "file, cold": []}
         for number in range(arguments.rounds):
             plan = epoch_plan(memory, BATCH, seed=0, epoch=number, shuffled=arguments.shuffled)

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.inputs import ragged_batches, split_files
-from rmtl_tf.spill import Packing
+from rmtl_tf.packed import Packing
 from rmtl_tf.training.memory_limit import GIB, available
 
 log = logging.getLogger(__name__)
 
-_COPIES = 3  # of every value at the peak: the table, and two for TensorFlow
+_COPIES = 2  # of every value at the peak, when the parts that were read are put together
 _SAMPLE = 4096  # Examples
 _FRAME = 16  # bytes of a TFRecord beside its Example
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from rmtl_tf.inputs import Batcher, epoch_plan, read_table
-from rmtl_tf.spill import GROUP, BlockReader, Packing, SpillWriter, block_edges
+from rmtl_tf.packed import Packing
+from rmtl_tf.spill import GROUP, BlockReader, SpillWriter, block_edges
 from tests.conftest import make_table, small_spec
 from tests.rmtl_tf.test_inputs import SPEC, example, write
 
@@ -18,11 +19,11 @@ TAGS = replace(SPEC, categorical=(*SPEC.categorical, ("tag", 9)), several=(("tag
 
 def spilled(table, folder, spec):
     """The same table with its features in a file."""
-    writer = SpillWriter(folder, spec)
+    packing = Packing.of(spec)
+    packed, writer = packing.pack(table.features), SpillWriter(folder, packing)
     for first in range(0, table.rows, 7):
-        writer.append({name: column[first : first + 7] for name, column in table.features.items()})
-    features = writer.finish()
-    return replace(table, features=features.columns(), spilled=features)
+        writer.append(packed[first : first + 7])
+    return replace(table, features=writer.finish())
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_the_table_is_the_one_of_memory_with_its_columns_in_a_file(tmp_path, num
     write(tmp_path, [example("a", 4, lookahead=1, tag=tags[:8]), example("a", 3, tag=tags[8:])])
     memory = read_table(tmp_path, TAGS, ["click"], "t")
     disk = read_table(tmp_path, TAGS, ["click"], "t", spill=tmp_path / "spill")
-    assert memory.spilled is None
+    assert (memory.features.in_file, disk.features.in_file) == (False, True)
     assert set(memory.features) == set(disk.features)
     for name, column in memory.features.items():
         assert disk.features[name].dtype == column.dtype
@@ -72,7 +73,7 @@ def test_batches_are_those_of_memory_to_the_bit(tmp_path, numbers, shuffled, enc
 def reader_of(tmp_path, numbers, lengths, shuffled, blocks):
     table = make_table(numbers.integers(1, 9, lengths))
     edges = block_edges(table.windows, shuffled)
-    return table, BlockReader(spilled(table, tmp_path, small_spec()).spilled, edges, blocks)
+    return table, BlockReader(spilled(table, tmp_path, small_spec()).features.matrix, edges, blocks)
 
 
 def test_an_epoch_reads_every_block_once(tmp_path, numbers):
@@ -80,7 +81,7 @@ def test_an_epoch_reads_every_block_once(tmp_path, numbers):
     blocks = len(block_edges(table.windows, 400)) - 1
     assert blocks > 10 * GROUP
     for rows in epoch_plan(table, 32, seed=1, shuffled=400):
-        reader.rows(np.maximum(rows, 0))
+        reader(np.maximum(rows, 0))
     # Padding reads row 0, whose block may have been given up by then.
     assert blocks <= reader.loads <= blocks + 2 * blocks // GROUP
 
@@ -94,5 +95,5 @@ def test_rows_in_any_order_are_right_however_few_blocks_are_held(tmp_path, numbe
         some = numbers.integers(0, table.rows, (4, 3))
         near = some[:1, :1] + np.zeros((2, 2), np.int64)
         for rows in (some, near):
-            np.testing.assert_array_equal(reader.rows(rows)[..., first], table.features["item"][rows])
+            np.testing.assert_array_equal(reader(rows)[..., first], table.features["item"][rows])
     assert len(reader._slot_of) <= blocks

@@ -19,9 +19,9 @@ def split(tmp_path):
     return tmp_path
 
 
-def test_the_size_is_that_of_three_copies_of_the_columns(split):
+def test_the_size_is_that_of_two_copies_of_the_columns(split):
     table = read_table(split, *COLUMNS)
-    true = 3 * sum(column.nbytes for column in table.features.values())
+    true = 2 * sum(column.nbytes for column in table.features.values())
     assert features_size(split, *COLUMNS) == pytest.approx(true, rel=0.01)
 
 
