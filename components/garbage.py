@@ -89,7 +89,7 @@ def _needed(root: Path, serving: Path, steps: list[Step], days: float) -> Iterat
                 yield read_step((root / path).parent)
     for version in serving_versions.kept(serving):
         model = serving_versions.source(version)
-        if model is not None and model.is_relative_to(root):
+        if model is not None and is_remote(model) == is_remote(root) and model.is_relative_to(root):
             yield find(version)
     for step in steps:
         if time.time() - (step.folder / EXECUTION_FILE).stat().st_mtime < days * _DAY:

@@ -57,8 +57,16 @@ def lease(path: Path, waiting: Callable[[int | None], None] | None = None) -> It
     finally:
         ended.set()
         thread.join()
+        _release(path, number, owner)
+
+
+def _release(path: Path, number: int, owner: str) -> None:
+    """What was done is done even where this fails: the lease then ends by itself."""
+    try:
         if _numbers(path)[-1:] == [number]:
             write_text(_object(path, number), _claim(owner, held=False))
+    except Exception as error:  # a store's clients have errors of their own
+        logger.warning("%s: the lease could not be freed (%s); it ends in %g s.", path, error, EXPIRES)
 
 
 def leaseholder(path: Path) -> int | None:
@@ -131,6 +139,12 @@ def _create(path: Path, number: int, owner: str) -> bool:
         target.fs.pipe_file(key(target), _claim(owner, held=True).encode(), mode="create")  # type: ignore[attr-defined]
     except FileExistsError:
         return False
+    except OSError as error:
+        # Stores word it differently, and some say conflict where two write at the same time.
+        answer = getattr(error.__cause__, "response", {}).get("Error", {})
+        if answer.get("Code") in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+            return False
+        raise
     return True
 
 

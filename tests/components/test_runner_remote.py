@@ -13,6 +13,7 @@ from components.run_status import LOCK_FILE, StatusFile, read_status
 from components.runner import run
 from components.store import EXECUTION_FILE
 from components.summary import status_text
+from rmtl_tf import serving_versions
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_json, digest_tree, read_json
 from rmtl_tf.places import SCRATCH, scratch, twin
@@ -222,6 +223,15 @@ class TestGarbage:
         half.write_text("half")
         assert list(garbage.collect(root, root / "serving").removed) == [half.parent.parent]
         assert not half.exists()
+
+    def test_root_and_versions_may_be_in_different_places(self, root, tmp_path):
+        model = tmp_path / "model"
+        model.mkdir()
+        (model / "saved_model.pb").write_text("graph")
+        for here, serving in ((root, tmp_path / "serving"), (tmp_path / "local", root / "serving")):
+            serving_versions.push(model, serving, keep=2)
+            run(pipeline(), here)
+            assert garbage.collect(here, serving).removed == {}
 
     def test_a_young_step_stays(self, root):
         for suffix in "12":

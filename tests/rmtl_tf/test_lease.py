@@ -118,6 +118,23 @@ def test_who_looked_early_and_created_late_does_not_hold_it(path, quick, monkeyp
         assert real(path) == [4]
 
 
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
+def test_other_stores_words_for_there_already_are_understood(path, monkeypatch, code):
+    from botocore.exceptions import ClientError
+
+    def refuse(*arguments, **options):
+        raise OSError("refused") from ClientError({"Error": {"Code": code}}, "PutObject")
+
+    monkeypatch.setattr(path.fs, "pipe_file", refuse)
+    assert not module._create(path, 1, "me")
+
+
+def test_work_that_was_done_stands_though_the_lease_cannot_be_freed(path, monkeypatch, caplog):
+    with lease(path):
+        monkeypatch.setattr(module, "write_text", lambda *arguments: 1 / 0)
+    assert "could not be freed" in caplog.text
+
+
 def test_processes_on_machines_of_their_own_take_turns(path, tmp_path):
     """Each adds 1 to a number in an object, by reading and writing it: a lost update would show."""
     script = (
