@@ -1,6 +1,6 @@
 """What kfp's executor loads in a step's container: a function for every step, under its name.
 
-`python3 -m kfp.dsl.executor_main --component_module_path commands/kubeflow_step.py --function_to_execute Trainer`
+`python3 -m kfp.dsl.executor_main --component_module_path commands/kubeflow_step.py ...`
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Field:
         attributes: the same in Python.
         parameter: its name in the compiled pipeline.
         type: of the parameter: bool, int, float, str, list or dict.
-        as_yaml: the parameter is text that holds the value in YAML, because it may be none or of several types.
+        as_yaml: the parameter is text with the value in YAML, because it may be none or of several types.
         description: what the configuration says about it.
     """
 
@@ -94,7 +94,9 @@ class Field:
 def fields() -> tuple[Field, ...]:
     """All of them, in the order of the configuration; then `beam`, the options of `run --beam`."""
     found = [field for field in _fields(RunConfig) if field.path not in _NO_PARAMETERS]
-    options = Field(BEAM, (BEAM,), BEAM, list, False, "KEY=VALUE options of Beam for ExampleGen and Transform")
+    options = Field(
+        BEAM, (BEAM,), BEAM, list, False, "KEY=VALUE options of Beam for ExampleGen and Transform"
+    )
     return (*found, options)
 
 
@@ -118,7 +120,7 @@ def values_of(config: RunConfig, beam: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def config_of(values: Mapping[str, Any]) -> tuple[RunConfig, tuple[str, ...]]:
-    """The configuration that parameters stand for, and Beam's options; what is not among them has its default.
+    """The configuration that parameters stand for, and Beam's options; what is missing has its default.
 
     Raises:
         UserError: a value is not within its bounds.
@@ -152,9 +154,7 @@ def _fields(section: type[Strict], path: str = "", attributes: tuple[str, ...] =
                 yield from _fields(info.annotation, f"{here}.", names)
             continue
         kind = _kind(info.annotation)
-        yield Field(
-            here, names, here.replace(".", "_"), kind or str, kind is None, info.description or ""
-        )
+        yield Field(here, names, here.replace(".", "_"), kind or str, kind is None, info.description or "")
 
 
 def _kind(annotation: Any) -> type | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kfp import dsl
@@ -34,9 +34,7 @@ def _artifact_type(name: str) -> type[dsl.Artifact]:
 
 
 ARTIFACTS: Mapping[str, type[dsl.Artifact]] = {
-    name: _artifact_type(name)
-    for step in READS
-    for name in (*step.INPUTS.values(), *step.OUTPUTS.values())
+    name: _artifact_type(name) for step in READS for name in (*step.INPUTS.values(), *step.OUTPUTS.values())
 }
 DIGESTS = _artifact_type(OUTSIDE_STEP)
 
@@ -60,9 +58,7 @@ def signature(step: str) -> inspect.Signature:
         return _signature({"name": str, "steps": list, PAGE: dsl.Output[dsl.HTML]})
     if step == OUTSIDE_STEP:
         watched = {parameter_name(name): dsl.OutputPath(str) for name in STEPS if has_outside(name)}
-        return _signature(
-            {"steps": list, **_parameters(fields()), "digests": dsl.Output[DIGESTS], **watched}
-        )
+        return _signature({"steps": list, **_parameters(fields()), "digests": dsl.Output[DIGESTS], **watched})
     component = STEPS[step]
     inputs = {key: dsl.Input[ARTIFACTS[kind]] for key, kind in component.INPUTS.items()}
     outputs = {key: dsl.Output[ARTIFACTS[kind]] for key, kind in component.OUTPUTS.items()}
@@ -89,8 +85,7 @@ def function(step: str, body: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _parameters(wanted: Any) -> dict[str, type]:
-    each: Field
+def _parameters(wanted: Iterable[Field]) -> dict[str, type]:
     return {each.parameter: each.type for each in wanted}
 
 

@@ -1,8 +1,8 @@
 """What became of each step of one run on Kubeflow, as small files beside its artifacts.
 
 The exit handler gets no artifacts and no errors from kfp. But the outputs of all tasks of a run lie below one
-folder, `<root>/<pipeline>/<run>/<task>/...`, so every step finds that folder from its own outputs and leaves a
-record there; it is no input of anything, so it does not touch caching.
+folder, `<root>/<pipeline>/<run>/<task>/...`, so every step finds that folder from its own outputs and leaves
+a record there; it is no input of anything, so it does not touch caching.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ class StepRecord:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Around the step's work: `running` in it, `ran` or `failed` after it; of a killed one `running` stays."""
+        """Around the step's work: `running`, then `ran` or `failed`. A killed one stays `running`."""
         self._write(state=RUNNING, started=now())
         try:
             yield
         except BaseException as error:
             known = isinstance(error, UserError)
             text = str(error) if known else f"{type(error).__name__}: {error}"
-            files = _keep(error.keep, self._folder / _KEPT / self._step) if isinstance(error, UserError) else []
+            files = (
+                _keep(error.keep, self._folder / _KEPT / self._step) if isinstance(error, UserError) else []
+            )
             self._write(state=FAILED, finished=now(), error=text, kept=files)
             raise
         self._write(state=RAN, finished=now())
@@ -73,10 +75,10 @@ class StepRecord:
 
 
 def read_records(folder: Path, steps: Sequence[str]) -> list[dict[str, Any]]:
-    """The records of `steps` in their order; of a step without one its name, and what follows from the others.
+    """The records of `steps` in order; of a step without one its name, and what follows from the others.
 
-    The last step of a pipeline is never cached. So a step without a record before one that has one was cached,
-    and a step after all that have one was not run.
+    The last step of a pipeline is never cached. So a step without a record before one that has one was
+    cached, and a step after all that have one was not run.
     """
     found = [_read(folder, step) for step in steps]
     last = max((place for place, record in enumerate(found) if record is not None), default=-1)

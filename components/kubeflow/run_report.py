@@ -1,4 +1,4 @@
-"""The page at the end of a run on Kubeflow: the report where there is one, else what failed and what there is."""
+"""The page at the end of a run on Kubeflow: the report if there is one, else what failed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.kubeflow.interface import OUTSIDE_STEP
 from components.kubeflow.records import read_records
 from components.reporter import REPORT_FILE, Reporter
 from components.run_status import FAILED, INTERRUPTED, RAN
@@ -21,10 +22,10 @@ def write_run_report(folder: Path, name: str, steps: Sequence[str], page: Path) 
     Args:
         folder: of the run, with the records of its steps.
         name: of the run.
-        steps: of the pipeline, in order; the first of them is not the one that digests what lies outside.
+        steps: of the pipeline, in order, without those that only Kubeflow has.
         page: HTML file.
     """
-    records = read_records(folder, ["OutsideDigests", *steps])
+    records = read_records(folder, [OUTSIDE_STEP, *steps])
     page.parent.mkdir(parents=True, exist_ok=True)
     report = next((record for record in records if record["step"] == Reporter.__name__), None)
     if report is not None and report["state"] == RAN:
@@ -45,8 +46,12 @@ def render(name: str, records: Sequence[Mapping[str, Any]]) -> str:
     import rmtl_tf.report
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     style = Path(rmtl_tf.report.__file__).parent / "style.css"
     return environment.get_template("run_report.html.jinja").render(

@@ -77,8 +77,8 @@ def _component(step: str, given: Mapping[str, Any], create_pipeline: CreatePipel
     if step not in found:
         raise UserError(
             f"{step}: the parameters data_path {given.get('data_path')!r} and data_source "
-            f"{given.get('data_source')!r} need other steps ({', '.join(found)}) than were compiled. Compile the "
-            "pipeline again: pipeline.py compile --set data.path=..."
+            f"{given.get('data_source')!r} need other steps ({', '.join(found)}) than were compiled. "
+            "Compile the pipeline again: pipeline.py compile --set data.path=..."
         )
     return found[step]
 
@@ -86,7 +86,7 @@ def _component(step: str, given: Mapping[str, Any], create_pipeline: CreatePipel
 def _execute(
     component: Component, given: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
 ) -> None:
-    """Runs the component; a retried one finds its outputs empty, or goes on from what was left where it can."""
+    """Runs the component; a retried one finds its outputs empty, or what was left where it can go on."""
     paths = {key: Path(artifact.path) for key, artifact in outputs.items()}
     for path in paths.values():
         if not component.RESUMABLE:
@@ -108,7 +108,7 @@ def _execute(
 
 
 def _outside(given: Mapping[str, Any], digests: Any, create_pipeline: CreatePipeline) -> None:
-    """Digests what each step reads that is neither artifact nor parameter: one value a step, and all in a file.
+    """Digests what each step reads that is neither artifact nor parameter: a value a step, all in a file.
 
     There are no artifacts yet, so each component is asked with empty ones. What it then sees is all that is
     outside: an Evaluator whose model is no pushed one compares with the newest pushed model, so every push
@@ -124,9 +124,9 @@ def _outside(given: Mapping[str, Any], digests: Any, create_pipeline: CreatePipe
                 continue
             nothing = {key: Path(empty) for key in component.INPUTS}
             found[step] = dict(component.external(nothing, component.parameters))
-    for step in STEPS:
-        if has_outside(step):
-            write_text(Path(given[parameter_name(step)]), digest_json(found.get(step, {})))
+    values = {parameter_name(step): digests_of for step, digests_of in found.items()}
+    for name in {parameter_name(step) for step in STEPS if has_outside(step)}:
+        write_text(Path(given[name]), digest_json(values.get(name, {})))
     write_json(Path(digests.path) / DIGESTS_FILE, found)
     for step, digests_of in found.items():
         for name, digest in digests_of.items():

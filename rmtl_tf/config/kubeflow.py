@@ -41,8 +41,12 @@ class KubeflowConfig(Strict):
         description="step -> what it gets; `default`: every step, for what it does not say itself",
     )
     retries: int = Field(2, ge=0, le=100, description="how often a step that failed is started again")
-    backoff_seconds: int = Field(60, ge=0, le=86_400, description="before the first retry; then twice as long")
-    caching: bool = Field(True, description="reuse outputs of a step with the same inputs, parameters and image")
+    backoff_seconds: int = Field(
+        60, ge=0, le=86_400, description="before the first retry; then twice as long"
+    )
+    caching: bool = Field(
+        True, description="reuse outputs of a step with the same inputs, parameters and image"
+    )
 
     def of(self, step: str) -> StepResources:
         """What a step gets: its own, else `default`, else what is built in."""
