@@ -80,7 +80,8 @@ def _for_kubeflow(config: RunConfig, pipeline_root: str) -> RunConfig:
     if config.data.path is not None and PLACE in config.data.path:
         raise UserError(
             f"data.path: {config.data.path} has a step for every span there is, and a compiled pipeline "
-            "has the same steps in every run. Give one folder, or schedule the local runner (docs/scheduling.md)."
+            "has the same steps in every run. Give one folder, or schedule the local runner: "
+            "docs/scheduling.md."
         )
     if config.training.strategy not in _ONE_CONTAINER:
         raise UserError(

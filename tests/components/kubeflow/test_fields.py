@@ -34,9 +34,9 @@ BASES: dict[str, dict[str, Any]] = {
 }
 # Values of all kinds; a field takes those that are within its bounds.
 CANDIDATES: list[Any] = [
-    True, False, 0, 1, 2, 3, 7, 150, 0.25, 0.9, 1.5, "x", "mmoe", "table", "data/{x}", "tfds:other", "paper", "best",
-    None, [], ["hour"], [3, 4], [0.5, 0.25, 0.25], ["click"], ["control"], {"click": 1.0}, {"drift": "IGNORE"},
-    {"item_id": 3}, {"item_id": {"top_k": 3}}, {"label_not_binary": "IGNORE"},
+    True, False, 0, 1, 2, 3, 7, 150, 0.25, 0.9, 1.5, None, "x", "mmoe", "table", "data/{x}", "tfds:other",
+    "paper", "best", [], ["hour"], [3, 4], [0.5, 0.25, 0.25], ["click"], ["control"], {"click": 1.0},
+    {"drift": "IGNORE"}, {"item_id": 3}, {"item_id": {"top_k": 3}}, {"label_not_binary": "IGNORE"},
 ]  # fmt: skip
 
 

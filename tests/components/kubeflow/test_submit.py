@@ -86,7 +86,7 @@ def test_a_recurring_run_has_its_schedule_and_no_two_at_once(api) -> None:
     ((path, body, _),) = handler.sent
     assert path == f"{API}/recurringruns"
     assert body["trigger"]["cron_schedule"]["cron"] == "0 30 3 * * 1-5"
-    assert (body["max_concurrency"], body["no_catchup"], body["mode"]) == ("1", True, "ENABLE")
+    assert (body["max_concurrency"], body["no_catchup"], body["mode"]) == (1, True, "ENABLE")
     assert body["runtime_config"]["parameters"] == {"seed": 7}
     assert page == f"{server.host}/#/recurringrun/details/j1"
 
