@@ -21,7 +21,9 @@ COPIED = [
 
 
 def test_every_copied_path_exists_and_is_sent_to_the_builder() -> None:
-    rules = [line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#")]
+    rules = [
+        line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#")
+    ]
     sent = {rule[1:] for rule in rules if rule.startswith("!")}
     assert rules[0] == "*"
     for path in COPIED:
