@@ -47,7 +47,7 @@ def test_the_image_has_the_projects_python_and_the_locked_packages() -> None:
 
 
 def test_whatever_a_step_imports_of_this_repository_is_in_the_image() -> None:
-    """Every module below the copied packages imports only copied ones (serving, tests, benchmarks are not)."""
+    """Modules of the copied packages import only copied ones (serving, tests, benchmarks are not)."""
     ours = {path.name.removesuffix(".py") for path in REPOSITORY.iterdir() if not path.name.startswith(".")}
     copied = {path.removesuffix(".py") for path in COPIED}
     for source in [REPOSITORY / "pipeline.py", *(f for p in COPIED for f in (REPOSITORY / p).rglob("*.py"))]:

@@ -8,6 +8,7 @@ a record there; it is no input of anything, so it does not touch caching.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,6 @@ from typing import Any
 
 from components.run_status import CACHED, FAILED, INTERRUPTED, NOT_RUN, RAN, RUNNING, now
 from rmtl_tf.errors import UserError
-from rmtl_tf.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +24,30 @@ RECORDS = "step-records"
 _KEPT = "failed"
 
 
-def run_folder(output: Path, task: str) -> Path:
-    """The folder of a run, above the one of `task` in the path of one of its outputs.
+def run_folder(output: str, task: str) -> str:
+    """The folder of a run, above the one of `task` in the path or URI of one of its outputs.
 
     Vertex AI names that folder after the task and a number, the others after the task alone.
     """
-    for folder in output.parents:
-        if folder.name == task or folder.name.startswith(f"{task}_"):
-            return folder.parent
-    return output.parent.parent
+    parts = output.split("/")
+    for place in range(len(parts) - 2, 0, -1):
+        if parts[place] == task or parts[place].startswith(f"{task}_"):
+            return "/".join(parts[:place])
+    return "/".join(parts[:-2])
+
+
+@contextlib.contextmanager
+def opened(file: str, mode: str = "rb") -> Iterator[Any]:
+    """A file by its path or URI: what lies on an object store is read and written there.
+
+    Kubeflow's launcher uploads the artifacts of a step that succeeded, and nothing of one that failed.
+    """
+    import fsspec
+
+    # `minio` is Kubeflow's name for its own S3-compatible store.
+    uri = file.replace("minio://", "s3://", 1) if file.startswith("minio://") else file
+    with fsspec.open(uri, mode, auto_mkdir=True) if "://" not in uri else fsspec.open(uri, mode) as stream:
+        yield stream
 
 
 class StepRecord:
@@ -44,9 +59,7 @@ class StepRecord:
         inputs, outputs: where its artifacts are, by key.
     """
 
-    def __init__(
-        self, folder: Path, step: str, inputs: Mapping[str, str], outputs: Mapping[str, str]
-    ) -> None:
+    def __init__(self, folder: str, step: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
         self._folder, self._step = folder, step
         self.facts: dict[str, Any] = {"step": step, "inputs": dict(inputs), "outputs": dict(outputs)}
 
@@ -60,7 +73,9 @@ class StepRecord:
             known = isinstance(error, UserError)
             text = str(error) if known else f"{type(error).__name__}: {error}"
             files = (
-                _keep(error.keep, self._folder / _KEPT / self._step) if isinstance(error, UserError) else []
+                _keep(error.keep, f"{self._folder}/{_KEPT}/{self._step}")
+                if isinstance(error, UserError)
+                else []
             )
             self._write(state=FAILED, finished=now(), error=text, kept=files)
             raise
@@ -69,12 +84,13 @@ class StepRecord:
     def _write(self, **facts: Any) -> None:
         self.facts.update(facts)
         try:
-            write_json(self._folder / RECORDS / f"{self._step}.json", self.facts)
-        except OSError as error:  # a report is worth less than the step
+            with opened(f"{self._folder}/{RECORDS}/{self._step}.json", "wb") as stream:
+                stream.write(json.dumps(self.facts, indent=1, sort_keys=True).encode())
+        except Exception as error:  # of any store's kind; a report is worth less than the step
             logger.warning("the record of %s could not be written: %s", self._step, error)
 
 
-def read_records(folder: Path, steps: Sequence[str]) -> list[dict[str, Any]]:
+def read_records(folder: str, steps: Sequence[str]) -> list[dict[str, Any]]:
     """The records of `steps` in order; of a step without one its name, and what follows from the others.
 
     The last step of a pipeline is never cached. So a step without a record before one that has one was
@@ -92,17 +108,24 @@ def read_records(folder: Path, steps: Sequence[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _read(folder: Path, step: str) -> dict[str, Any] | None:
+def _read(folder: str, step: str) -> dict[str, Any] | None:
     try:
-        return read_json(folder / RECORDS / f"{step}.json")
-    except (OSError, ValueError):
+        with opened(f"{folder}/{RECORDS}/{step}.json") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # of any store's kind: the page is written from what can be read
+        logger.warning("the record of %s could not be read: %s", step, error)
         return None
 
 
-def _keep(files: Sequence[Path], folder: Path) -> list[str]:
+def _keep(files: Sequence[Path], folder: str) -> list[str]:
     kept = []
     for file in files:
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            kept.append(str(shutil.copy2(file, folder / file.name)))
+        try:
+            with file.open("rb") as source, opened(f"{folder}/{file.name}", "wb") as target:
+                shutil.copyfileobj(source, target)
+            kept.append(f"{folder}/{file.name}")
+        except Exception as error:  # as above
+            logger.warning("%s could not be kept: %s", file.name, error)
     return kept

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.kubeflow.interface import OUTSIDE_STEP
-from components.kubeflow.records import read_records
+from components.kubeflow.records import opened, read_records
 from components.reporter import REPORT_FILE, Reporter
 from components.run_status import FAILED, INTERRUPTED, RAN
 
@@ -16,7 +16,7 @@ _REPORT = "report"
 _ENDED_BADLY = (FAILED, INTERRUPTED)
 
 
-def write_run_report(folder: Path, name: str, steps: Sequence[str], page: Path) -> None:
+def write_run_report(folder: str, name: str, steps: Sequence[str], page: Path) -> None:
     """Writes `page`: the Reporter's page, or one about a run that did not get so far.
 
     Args:
@@ -29,16 +29,18 @@ def write_run_report(folder: Path, name: str, steps: Sequence[str], page: Path) 
     page.parent.mkdir(parents=True, exist_ok=True)
     report = next((record for record in records if record["step"] == Reporter.__name__), None)
     if report is not None and report["state"] == RAN:
-        shutil.copyfile(Path(report["outputs"][_REPORT]) / REPORT_FILE, page)
+        with opened(f"{report['outputs'][_REPORT]}/{REPORT_FILE}") as source, page.open("wb") as target:
+            shutil.copyfileobj(source, target)
         return
-    page.write_text(render(name, records), encoding="utf-8")
+    page.write_text(render(name, records, folder), encoding="utf-8")
 
 
-def render(name: str, records: Sequence[Mapping[str, Any]]) -> str:
+def render(name: str, records: Sequence[Mapping[str, Any]], folder: str) -> str:
     """The page about a run that did not finish.
 
     Args:
         records: as `read_records` gives them.
+        folder: where they were looked for.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -58,6 +60,8 @@ def render(name: str, records: Sequence[Mapping[str, Any]]) -> str:
         name=name,
         css=Markup(style.read_text(encoding="utf-8")),
         records=records,
+        folder=folder,
+        known=any("started" in record for record in records),
         bad=[record for record in records if record["state"] in _ENDED_BADLY],
         artifacts=_artifacts(records),
     )

@@ -49,13 +49,14 @@ def run_step(step: str, given: Mapping[str, Any], create_pipeline: CreatePipelin
     """
     if step == RUN_REPORT:
         page = given[PAGE]
-        folder = run_folder(Path(page.path), task_name(RUN_REPORT))
+        folder = run_folder(page.uri, task_name(RUN_REPORT))
         write_run_report(folder, given["name"], given["steps"], Path(page.path))
         return
     names = {OUTSIDE_STEP: ((), ("digests",))}.get(step) or (STEPS[step].INPUTS, STEPS[step].OUTPUTS)
     inputs, outputs = ({key: given[key] for key in keys} for keys in names)
     places = [{key: artifact.uri for key, artifact in artifacts.items()} for artifacts in (inputs, outputs)]
-    folder = run_folder(Path(next(iter(outputs.values())).path), task_name(step))
+    one = next(iter(outputs.values()))
+    folder = run_folder(one.uri, task_name(step))
     with StepRecord(folder, step.removeprefix("File"), *places).kept():
         try:
             if step == OUTSIDE_STEP:
@@ -63,7 +64,7 @@ def run_step(step: str, given: Mapping[str, Any], create_pipeline: CreatePipelin
             else:
                 _execute(_component(step, given, create_pipeline), given, inputs, outputs)
         except Exception as error:
-            mended = None if isinstance(error, UserError) else from_system(error, folder)
+            mended = None if isinstance(error, UserError) else from_system(error, Path(one.path))
             if mended:
                 raise mended from error
             raise

@@ -1,7 +1,7 @@
 """A run every night by Airflow 3 (copy to its dags folder; docs/scheduling.md).
 
-Airflow starts `pipeline.py run` where the repository and its environment are; what ran before and did not change is
-skipped, and a task that was killed goes on where it was, so a retry costs what was left.
+Airflow starts `pipeline.py run` where the repository and its environment are; what ran before and did not
+change is skipped, and a task that was killed goes on where it was, so a retry costs what was left.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     pip install google-cloud-aiplatform
     python pipeline.py compile --config FILE --image REGION-docker.pkg.dev/PROJECT/rmtl/rmtl-tf:1 \
         --pipeline-root gs://BUCKET/rmtl -o pipeline.yaml
-    python examples/scheduling/vertex_submit.py pipeline.yaml --project PROJECT --region REGION --cron "0 3 * * *"
+    python examples/scheduling/vertex_submit.py pipeline.yaml --project P --region R --cron "0 3 * * *"
 """
 
 from __future__ import annotations

@@ -15,19 +15,19 @@ STEPS = ["LogSimulator", "ExampleGen", "Trainer", "Reporter"]
 
 
 def record(folder: Path, step: str, **outputs: str) -> StepRecord:
-    return StepRecord(folder, step, {"examples": "s3://b/examples"}, outputs)
+    return StepRecord(str(folder), step, {"examples": "s3://b/examples"}, outputs)
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/minio/bucket/v2/artifacts/shop/run-1/example-gen/0f3a/examples",  # Kubeflow
-        "/gcs/bucket/12345/run-1/example-gen_777/examples",  # Vertex AI
+        "minio://bucket/v2/artifacts/shop/run-1/example-gen/0f3a/examples",  # Kubeflow
+        "gs://bucket/12345/run-1/example-gen_777/examples",  # Vertex AI
         "/tmp/root/run-1/example-gen/examples",  # kfp.local
     ],
 )
 def test_the_folder_of_a_run_is_above_that_of_the_task(path: str) -> None:
-    assert run_folder(Path(path), "example-gen").name == "run-1"
+    assert run_folder(path, "example-gen") == path[: path.index("run-1") + len("run-1")]
 
 
 class TestRecord:
@@ -66,12 +66,12 @@ class TestRecord:
     ) -> None:
         with pytest.raises(ValueError, match="x"), record(tmp_path, "Trainer").kept():
             raise ValueError("x")
-        states = [found["state"] for found in read_records(tmp_path, STEPS)]
+        states = [found["state"] for found in read_records(str(tmp_path), STEPS)]
         assert states == ["cached", "cached", "failed", "not run"]
 
     def test_a_step_that_never_ended_was_interrupted(self, tmp_path: Path) -> None:
-        StepRecord(tmp_path, "Trainer", {}, {})._write(state="running")
-        assert read_records(tmp_path, ["Trainer"])[0]["state"] == "interrupted"
+        StepRecord(str(tmp_path), "Trainer", {}, {})._write(state="running")
+        assert read_records(str(tmp_path), ["Trainer"])[0]["state"] == "interrupted"
 
 
 class TestPage:
@@ -81,7 +81,7 @@ class TestPage:
         (report / "report.html").write_text("<h1>all good</h1>")
         with record(tmp_path, "Reporter", report=str(report)).kept():
             pass
-        write_run_report(tmp_path, "shop", STEPS, tmp_path / "page")
+        write_run_report(str(tmp_path), "shop", STEPS, tmp_path / "page")
         assert (tmp_path / "page").read_text() == "<h1>all good</h1>"
 
     def test_of_a_failed_run_it_says_which_step_why_and_what_exists(self, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ class TestPage:
             pass
         with pytest.raises(UserError), record(tmp_path, "Trainer", model="s3://b/half").kept():
             raise UserError("loss of batch 7 is NaN <task click>")
-        write_run_report(tmp_path, "shop", STEPS, tmp_path / "page")
+        write_run_report(str(tmp_path), "shop", STEPS, tmp_path / "page")
         page = (tmp_path / "page").read_text()
         assert "Trainer\nfailed" in page
         assert "loss of batch 7 is NaN &lt;task click&gt;" in page
@@ -99,7 +99,33 @@ class TestPage:
         assert "<td>Reporter</td><td>not run</td>" in page
 
     def test_where_no_step_failed_one_did_not_start(self, tmp_path: Path) -> None:
-        write_run_report(tmp_path, "shop", STEPS, tmp_path / "folder" / "page")
-        page = (tmp_path / "folder" / "page").read_text()
-        assert "A step did not start" in page
+        with record(tmp_path, "ExampleGen").kept():
+            pass
+        write_run_report(str(tmp_path), "shop", STEPS, tmp_path / "folder" / "page")
+        assert "A step did not start" in (tmp_path / "folder" / "page").read_text()
+
+    def test_without_records_it_claims_nothing_about_steps(self, tmp_path: Path) -> None:
+        write_run_report(str(tmp_path), "shop", STEPS, tmp_path / "page")
+        page = (tmp_path / "page").read_text()
+        assert f"No step left a record in {tmp_path}" in page
+        assert "did not start" not in page
         assert "<p>None.</p>" in page
+
+    def test_records_and_the_report_lie_on_the_object_store_of_the_artifacts(self, tmp_path: Path) -> None:
+        import fsspec
+
+        run = "memory://bucket/run-1"
+        with fsspec.open(f"{run}/reporter/report/report.html", "w") as stream:
+            stream.write("<h1>from the store</h1>")
+        quarantine = tmp_path / "quarantine.csv"
+        quarantine.write_text("line 3")
+        with pytest.raises(UserError), StepRecord(run, "ExampleGen", {}, {}).kept():
+            raise UserError("too many bad rows", keep=[quarantine])
+        write_run_report(run, "shop", STEPS, tmp_path / "page")
+        page = (tmp_path / "page").read_text()
+        assert "too many bad rows" in page
+        assert f"{run}/failed/ExampleGen/quarantine.csv" in page
+        with StepRecord(run, "Reporter", {}, {"report": f"{run}/reporter/report"}).kept():
+            pass
+        write_run_report(run, "shop", STEPS, tmp_path / "page")
+        assert (tmp_path / "page").read_text() == "<h1>from the store</h1>"

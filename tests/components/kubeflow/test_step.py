@@ -31,7 +31,7 @@ def config(**sections: Any) -> RunConfig:
 
 
 def artifact(path: Path) -> Any:
-    return SimpleNamespace(path=str(path), uri=f"s3://bucket/{path.name}", metadata={})
+    return SimpleNamespace(path=str(path), uri=str(path), metadata={})
 
 
 def outside_of(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class TestStep:
         assert logs.metadata["digest"] == digest_json(digest_tree(expected))
         assert logs.metadata["component"] == "LogSimulator"
         record = read_json(tmp_path / "run" / RECORDS / "LogSimulator.json")
-        assert (record["state"], record["outputs"]) == ("ran", {"logs": "s3://bucket/logs"})
+        assert (record["state"], record["outputs"]) == ("ran", {"logs": logs.uri})
 
     @pytest.mark.parametrize("resumable", [False, True])
     def test_a_retried_step_finds_what_was_left_only_where_it_can_go_on(
