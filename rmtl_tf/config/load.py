@@ -13,6 +13,7 @@ from rmtl_tf.config.agents import AGENT_CONFIGS
 from rmtl_tf.config.run import RunConfig
 from rmtl_tf.config.training import ArmConfig
 from rmtl_tf.errors import UserError, nearest
+from rmtl_tf.places import place
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -23,7 +24,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             or a value is outside its bounds. Every problem is listed with its path.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = place(path).read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except OSError as error:
         raise UserError(
