@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands import artifacts, data, run, versions
+from commands import artifacts, data, kubeflow, run, versions
 from commands.base import FORM, Commands
 from components.base import Component
 from components.evaluator import Evaluator, EvaluatorParameters
@@ -54,6 +54,9 @@ examples:
     python pipeline.py validate --config configs/simulator.yaml --examples REQUESTS.tfrecord
   a first draft of a schema for your own table:
     python pipeline.py infer-schema FILE -o data_schemas/NAME.pbtxt
+  the same pipeline on Kubeflow, now or every night (docs/kubeflow.md):
+    python pipeline.py compile --config FILE --image IMAGE --pipeline-root s3://BUCKET/rmtl -o pipeline.yaml
+    python pipeline.py submit pipeline.yaml --host URL --cron "0 3 * * *" --set training.batch_size=1024
 
 A run skips every step whose inputs, parameters and source did not change, and goes on where a
 stopped run was. Results are below runs/<name> (root: in the configuration).
@@ -131,7 +134,9 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
         take(Pusher, PusherParameters(directory=serving, keep=config.push.keep, label=config.push.label)),
         take(
             Reporter,
-            ReporterParameters(name=config.name, config=config.model_dump(mode="json", by_alias=True)),
+            ReporterParameters(
+                name=config.name, config=config.model_dump(mode="json", by_alias=True, exclude={"kubeflow"})
+            ),
         ),
     ]
 
@@ -142,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands = Commands(parsers, EXAMPLES, create_pipeline)
-    for group in (run, artifacts, versions, data):
+    for group in (run, artifacts, versions, data, kubeflow):
         group.add(commands)
     return top
 

@@ -31,6 +31,7 @@ from rmtl_tf.config.data import (
     TransformConfig,
     ValidationConfig,
 )
+from rmtl_tf.config.kubeflow import KubeflowConfig, StepResources
 from rmtl_tf.config.load import (
     check_names,
     load_config,
@@ -76,6 +77,7 @@ __all__ = [
     "FeedbackConfig",
     "HistoryConfig",
     "JointConfig",
+    "KubeflowConfig",
     "ModelConfig",
     "OptimizerConfig",
     "PhaseConfig",
@@ -86,6 +88,7 @@ __all__ = [
     "SessionConfig",
     "SimulatorConfig",
     "SpansConfig",
+    "StepResources",
     "Strict",
     "TD3BCConfig",
     "TableConfig",

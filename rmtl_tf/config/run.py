@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rmtl_tf.config.base import Strict, Unit
 from rmtl_tf.config.data import DataConfig, TransformConfig
+from rmtl_tf.config.kubeflow import KubeflowConfig
 from rmtl_tf.config.model import ModelConfig
 from rmtl_tf.config.training import TrainingConfig
 from rmtl_tf.places import place
@@ -70,6 +71,7 @@ class RunConfig(Strict):
     evaluation: EvaluationConfig = EvaluationConfig()
     serving: ServingConfig = ServingConfig()
     push: PushConfig = PushConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
     @property
     def pipeline_root(self) -> Path:
