@@ -70,6 +70,17 @@ class Predictor(_TablePredictor):
         return self.answers()
 
 
+class EncodedPredictor(_TablePredictor):
+    """What a critic takes from the states alone (`Critic.encode`), without dropout."""
+
+    def __init__(self, critic: Critic, table: RecordTable) -> None:
+        super().__init__(lambda batch: critic.encode(batch["features"]), table, None)
+
+    def __call__(self) -> np.ndarray:
+        """[R, W] float32."""
+        return self.answers()
+
+
 class ValuePredictor(_TablePredictor):
     """An actor's logits, and a critic's values of the actor's actions, as both are now; without dropout."""
 
@@ -116,9 +127,8 @@ def encoded_column(critic: Critic, table: RecordTable, most: int) -> dict[str, t
     size = encoded_bytes(critic.encoded_width, len(table.labels))
     if not 0 < size <= most:
         return {}
-    encode = _TablePredictor(lambda batch: critic.encode(batch["features"]), table, None)
     # One tensor, which every reader of the table then shares.
-    return {ENCODED: tf.constant(encode.answers())}
+    return {ENCODED: tf.constant(EncodedPredictor(critic, table)())}
 
 
 def encoded_bytes(width: int | None, records: int) -> int:
