@@ -18,7 +18,6 @@ from rmtl_tf.rl.task_gradients import combined_gradients
 from rmtl_tf.weighting.base import Context, State, Weighting, task_means
 from rmtl_tf.weighting.gradient_method import GradientMethod
 
-
 # Column [R, W] of a train table: `Critic.encode` of the frozen critic, computed once.
 ENCODED = "critic_encoded"
 

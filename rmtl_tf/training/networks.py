@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from rmtl_tf import xla
 from rmtl_tf.config import OptimizerConfig, PhaseConfig
 from rmtl_tf.features.spec import InputSpec, history_input
 from rmtl_tf.optimizers import build_optimizer
@@ -58,12 +59,12 @@ def compile_model(
     optimizer: OptimizerConfig | None = None,
     followed: bool = False,
 ) -> None:
-    """Compiles `model` with an optimizer of the variables of `layer`; never XLA: on CPU it is far slower.
+    """Compiles `model` with an optimizer of the variables of `layer`.
 
     `optimizer`, `followed`: see `build_optimizer`.
     """
     made = build_optimizer(layer, config.learning_rate, config.weight_decay, optimizer, followed)
-    model.compile(optimizer=made, jit_compile=False)
+    model.compile(optimizer=made, jit_compile=xla.chosen())
 
 
 def copy_embeddings(actor: keras.layers.Layer, critic: Critic) -> None:
