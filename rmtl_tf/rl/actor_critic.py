@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rmtl_tf import xla
 from rmtl_tf.config import OptimizerConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.optimizers import build_optimizer
@@ -85,7 +84,7 @@ class ActorCritic(SteppedModel):
         critic = (self.critic, settings.critic_learning_rate, decay)
         self.critic_optimizer = build_optimizer(*critic, config, followed=True)
         actor = (self.actor, settings.learning_rate, phase.weight_decay)
-        self.compile(optimizer=build_optimizer(*actor, config, followed=True), jit_compile=xla.chosen())
+        self.compile(optimizer=build_optimizer(*actor, config, followed=True))
 
     @property
     def state_variables(self) -> list[Any]:

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rmtl_tf import xla
 from rmtl_tf.config import OptimizerConfig
 from rmtl_tf.optimizers import build_optimizer
 from rmtl_tf.optimizers.build import touched_rows_only
@@ -68,7 +67,7 @@ class Joint:
         rates = (*decays, (learner, learner.critic, self.critic_config.learning_rate, 0.0))
         for model, network, rate, decay in rates:
             optimizer = build_optimizer(network, rate, decay, config, followed=True)
-            model.compile(optimizer=optimizer, jit_compile=xla.chosen())
+            model.compile(optimizer=optimizer)
 
     @property
     def state_variables(self) -> list[Any]:

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from rmtl_tf import xla
 from rmtl_tf.config import OptimizerConfig, PhaseConfig
 from rmtl_tf.features.spec import InputSpec, history_input
 from rmtl_tf.optimizers import build_optimizer
@@ -64,7 +63,7 @@ def compile_model(
     `optimizer`, `followed`: see `build_optimizer`.
     """
     made = build_optimizer(layer, config.learning_rate, config.weight_decay, optimizer, followed)
-    model.compile(optimizer=made, jit_compile=xla.chosen())
+    model.compile(optimizer=made)
 
 
 def copy_embeddings(actor: keras.layers.Layer, critic: Critic) -> None:
