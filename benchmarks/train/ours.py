@@ -19,7 +19,7 @@ from benchmarks.train.serve import serve
 from benchmarks.train.setting import Setting
 from benchmarks.train.weights import named_weights
 from rmtl_tf.inputs import Batcher, epoch_plan
-from rmtl_tf.rl.agent import Agent
+from rmtl_tf.rl.agent import ENCODED, Agent
 from rmtl_tf.rl.mdp import cross_entropy
 from rmtl_tf.training.run import make_deterministic
 
@@ -52,6 +52,10 @@ class OurModel:
             {**extras, "features": self.features(x), "labels": tf.constant(y)}
             for x, y in zip(ids, labels, strict=True)
         ]
+        critic = self.agent._critic()
+        if critic is not None:  # as `Trainer.finetune` makes it before its first step
+            encode = tf.function(lambda features: critic.encode(features))
+            self.batches = [{**batch, ENCODED: encode(batch["features"])} for batch in self.batches]
         self.step = tf.function(self.agent.train_step, jit_compile=False)
         self.done = 0
 

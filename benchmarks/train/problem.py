@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from rmtl_tf.inputs import RecordTable
 from rmtl_tf.schema import Task
 from rmtl_tf.training.loop import Progress
 from rmtl_tf.training.phases import Trainer
-from rmtl_tf.training.predict import Predictor
+from rmtl_tf.training.predict import EncodedPredictor, Predictor
 from rmtl_tf.training.problem import Problem
 
 _SESSION = 8  # records
@@ -78,7 +79,8 @@ def train_phases(setting: Setting, batches: int, epochs: int) -> dict[str, float
     Returns:
         Seconds a batch of phase A (`pretrain`), B (`critic`), and C with constant weights (`control`) and
         with the critic's (`paper`), as `Phase` counts them: the loop with its input and callbacks, without
-        tracing and evaluation; and of the frozen actor's predictions (`frozen`).
+        tracing and evaluation; of the frozen actor's predictions (`frozen`), and of what the frozen critic
+        makes of the states once for C (`encoded`).
     """
     phase = PhaseConfig(learning_rate=LEARNING_RATE, max_epochs=epochs, patience=epochs)
     training = TrainingConfig(
@@ -102,16 +104,21 @@ def train_phases(setting: Setting, batches: int, epochs: int) -> dict[str, float
             arm.name: trainer.finetune(frozen, arm, arm.weighting, judge, 0.0).progress
             for arm, judge in ((control, None), (paper, critic))
         }
-        predictor = Predictor(trainer.backbone("A"), problem.train)
-        predictor()  # traces
-        began = time.perf_counter()
-        predictor()
-        seconds = time.perf_counter() - began
+        once = {
+            "frozen": Predictor(trainer.backbone("A"), problem.train),
+            "encoded": EncodedPredictor(critic, problem.train),
+        }
+        seconds = {name: _a_pass(predictor) / batches for name, predictor in once.items()}
     done = {"pretrain": pretrained, "critic": learnt, **arms}
-    return {
-        **{name: _a_batch(progress, setting.batch) for name, progress in done.items()},
-        "frozen": seconds / batches,
-    }
+    return {name: _a_batch(progress, setting.batch) for name, progress in done.items()} | seconds
+
+
+def _a_pass(predictor: Callable[[], np.ndarray]) -> float:
+    """Seconds of all predictions once."""
+    predictor()  # traces
+    began = time.perf_counter()
+    predictor()
+    return time.perf_counter() - began
 
 
 def _a_batch(progress: Progress, batch: int) -> float:

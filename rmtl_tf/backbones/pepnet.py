@@ -87,9 +87,9 @@ class PEPNet(Backbone):
 
     def _beside(self, state: Any, fields: Sequence[int], context: Any) -> Any:
         """[the fields of the state, stop(context)], what a gate reads."""
-        width = self.embedding_dim
-        parts = [state[:, i * width : (i + 1) * width] for i in fields]
-        return keras.ops.concatenate([*parts, tf.stop_gradient(context)], axis=1)
+        # Split, not sliced: the gradient of each slice would be as large as the state.
+        parts = tf.split(state, self.embedding.fields, axis=1)
+        return keras.ops.concatenate([*(parts[i] for i in fields), tf.stop_gradient(context)], axis=1)
 
 
 @keras.saving.register_keras_serializable(package="rmtl_tf")

@@ -66,7 +66,9 @@ class SingleTask(Backbone):
         ops = keras.ops
         fields, count = self.embedding.fields, len(self.tasks)
         split = ops.reshape(state, (-1, fields, count, self.embedding_dim))  # (N, F, K, D)
-        own = [ops.reshape(split[:, :, k], (-1, fields * self.embedding_dim)) for k in range(count)]
+        # Not K slices: the gradient of each would be as large as the state.
+        parts = ops.unstack(split, count, axis=2)
+        own = [ops.reshape(part, (-1, fields * self.embedding_dim)) for part in parts]
         if self.crosses:
             own = [cross(x) for cross, x in zip(self.crosses, own, strict=True)]
         hidden = [bottom(x, training=training) for bottom, x in zip(self.bottoms, own, strict=True)]

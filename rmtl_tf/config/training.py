@@ -178,6 +178,13 @@ class TrainingConfig(Strict):
         "Trainer's outputs; none: from new weights",
     )
     critic: CriticConfig = CriticConfig()
+    critic_cache: float = Field(
+        2.0,
+        ge=0,
+        le=10_000,
+        description="GiB in which fine-tuning may keep the part of the frozen critic that its states alone "
+        "decide, for all train records; where it takes more, every step computes it",
+    )
     finetune: PhaseConfig = PhaseConfig(learning_rate=1e-4)
     arms: tuple[ArmConfig, ...] = Field(
         default_factory=lambda: tuple(ArmConfig(**_preset(name)) for name in PRESETS), min_length=1

@@ -57,10 +57,7 @@ class ExactAdam(Rule):
     ) -> None:
         rows = gradient.indices
         self.catch_up(table, slots, iterations, rows)
-
-        def kernel(handles: list[tf.Tensor]) -> None:
-            adam_kernel(handles, gradient.values, learning_rate, iterations, self.hyper)
-
+        kernel = adam_kernel(gradient.values, learning_rate, iterations, self.hyper)
         variables = [table, slots["momentum"], slots["velocity"]]
         staged(variables, rows, kernel, decayed(learning_rate, self.hyper))
         write_rows(slots["last"], rows, tf.fill(tf.shape(rows), tf.cast(iterations + 1, tf.int32)))

@@ -10,7 +10,16 @@ import keras
 import tensorflow as tf
 
 from rmtl_tf.optimizers.exact_adam import ExactAdam
-from rmtl_tf.optimizers.rules import Adagrad, Ftrl, Hyper, LazyAdam, RowwiseAdagrad, Rule, adam_kernel
+from rmtl_tf.optimizers.rules import (
+    LEAST_SHARE,
+    Adagrad,
+    Ftrl,
+    Hyper,
+    LazyAdam,
+    RowwiseAdagrad,
+    Rule,
+    adam_kernel,
+)
 from rmtl_tf.optimizers.slices import map_values, sum_duplicates, summed
 from rmtl_tf.optimizers.tables import before_read, is_table, plain
 
@@ -158,8 +167,14 @@ class TableOptimizer(keras.optimizers.Optimizer):
         return grads
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Of all but tables; these are decayed by their rules."""
-        super()._apply_weight_decay([v for v in variables if self._rule_of(v) is None])
+        """Of all but tables, which their rules decay; in steps where it can change a float32."""
+        others = [v for v in variables if self._rule_of(v) is None]
+        decay = partial(super()._apply_weight_decay, others)
+        if not self.weight_decay or tf.distribute.has_strategy():
+            decay()
+            return
+        share = tf.cast(self.learning_rate, tf.float32) * self.weight_decay
+        tf.cond(share < LEAST_SHARE, lambda: None, decay)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
@@ -175,7 +190,7 @@ class TableOptimizer(keras.optimizers.Optimizer):
         handles = [variable.handle, slots["momentum"].handle, slots["velocity"].handle]
         hyper = Hyper(0.0, 0.0, self.beta_1, self.beta_2, self.epsilon)
         gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
-        adam_kernel(handles, gradient, tf.cast(learning_rate, dtype), iterations, hyper)
+        adam_kernel(gradient, tf.cast(learning_rate, dtype), iterations, hyper).fused(handles)
 
     def _waiting(self) -> Iterator[tuple[Any, Callable[[tf.Tensor], None]]]:
         """The tables whose rows wait, and what brings rows [U] up to date."""

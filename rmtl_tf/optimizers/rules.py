@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import tensorflow as tf
 
 from rmtl_tf.optimizers.slices import SummedSlices
-from rmtl_tf.optimizers.tables import staged, write_rows
+from rmtl_tf.optimizers.tables import Kernel, staged, write_rows
 
 
 class Slot(NamedTuple):
@@ -79,38 +79,53 @@ class LazyAdam(Rule):
         learning_rate: Any,
         iterations: Any,
     ) -> None:
-        hyper, variables = self.hyper, [table, slots["momentum"], slots["velocity"]]
+        kernel = adam_kernel(gradient.values, learning_rate, iterations, self.hyper)
+        variables = [table, slots["momentum"], slots["velocity"]]
+        staged(variables, gradient.indices, kernel, decayed(learning_rate, self.hyper))
 
-        def kernel(handles: list[tf.Tensor]) -> None:
-            adam_kernel(handles, gradient.values, learning_rate, iterations, hyper)
 
-        staged(variables, gradient.indices, kernel, decayed(learning_rate, hyper))
+# A share of a float32 below this is less than half of what it can change by: w - share * w = w, to the bit.
+LEAST_SHARE = 2.0**-25
 
 
 def decayed(learning_rate: Any, hyper: Hyper) -> Callable[..., list[tf.Tensor]] | None:
     """Takes the weight decay of one step off the rows staged first, a table's; None if there is none."""
     if not hyper.weight_decay:
         return None
-    return lambda w, *slots: [w - w * (learning_rate * hyper.weight_decay), *slots]
+    share = learning_rate * hyper.weight_decay
+
+    def prepare(w: tf.Tensor, *slots: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.cond(share < LEAST_SHARE, lambda: w, lambda: w - w * share), *slots]
+
+    return prepare
 
 
-def adam_kernel(
-    handles: list[tf.Tensor], gradient: tf.Tensor, learning_rate: Any, iterations: Any, hyper: Hyper
-) -> None:
-    """Keras' Adam in one operation, in place, on handles of a variable and its two moments."""
+def adam_kernel(gradient: tf.Tensor, learning_rate: Any, iterations: Any, hyper: Hyper) -> Kernel:
+    """Keras' Adam, for a variable and its two moments."""
     step = tf.cast(iterations + 1, gradient.dtype)
-    tf.raw_ops.ResourceApplyAdam(
-        var=handles[0],
-        m=handles[1],
-        v=handles[2],
-        beta1_power=tf.pow(tf.cast(hyper.beta_1, gradient.dtype), step),
-        beta2_power=tf.pow(tf.cast(hyper.beta_2, gradient.dtype), step),
-        lr=learning_rate,
-        beta1=hyper.beta_1,
-        beta2=hyper.beta_2,
-        epsilon=hyper.epsilon,
-        grad=gradient,
-    )
+    power_1, power_2 = (tf.pow(tf.cast(beta, gradient.dtype), step) for beta in (hyper.beta_1, hyper.beta_2))
+
+    def fused(handles: list[tf.Tensor]) -> None:
+        tf.raw_ops.ResourceApplyAdam(
+            var=handles[0],
+            m=handles[1],
+            v=handles[2],
+            beta1_power=power_1,
+            beta2_power=power_2,
+            lr=learning_rate,
+            beta1=hyper.beta_1,
+            beta2=hyper.beta_2,
+            epsilon=hyper.epsilon,
+            grad=gradient,
+        )
+
+    def formula(w: tf.Tensor, m: tf.Tensor, v: tf.Tensor) -> list[tf.Tensor]:
+        m += (gradient - m) * (1.0 - hyper.beta_1)
+        v += (gradient**2 - v) * (1.0 - hyper.beta_2)
+        rate = learning_rate * tf.sqrt(1.0 - power_2) / (1.0 - power_1)
+        return [w - rate * m / (tf.sqrt(v) + hyper.epsilon), m, v]
+
+    return Kernel(fused, formula)
 
 
 class Adagrad(Rule):
@@ -130,7 +145,7 @@ class Adagrad(Rule):
         learning_rate: Any,
         iterations: Any,
     ) -> None:
-        def kernel(handles: list[tf.Tensor]) -> None:
+        def fused(handles: list[tf.Tensor]) -> None:
             tf.raw_ops.ResourceApplyAdagradV2(
                 var=handles[0],
                 accum=handles[1],
@@ -139,8 +154,12 @@ class Adagrad(Rule):
                 grad=gradient.values,
             )
 
+        def formula(w: tf.Tensor, a: tf.Tensor) -> list[tf.Tensor]:
+            a += gradient.values**2
+            return [w - learning_rate * gradient.values / (tf.sqrt(a) + self.hyper.epsilon), a]
+
         variables = [table, slots["accumulator"]]
-        staged(variables, gradient.indices, kernel, decayed(learning_rate, self.hyper))
+        staged(variables, gradient.indices, Kernel(fused, formula), decayed(learning_rate, self.hyper))
 
 
 class RowwiseAdagrad(Rule):
@@ -191,7 +210,7 @@ class Ftrl(Rule):
         learning_rate: Any,
         iterations: Any,
     ) -> None:
-        def kernel(handles: list[tf.Tensor]) -> None:
+        def fused(handles: list[tf.Tensor]) -> None:
             tf.raw_ops.ResourceApplyFtrlV2(
                 var=handles[0],
                 accum=handles[1],
@@ -204,9 +223,15 @@ class Ftrl(Rule):
                 lr_power=-0.5,
             )
 
+        def formula(w: tf.Tensor, n: tf.Tensor, z: tf.Tensor) -> list[tf.Tensor]:
+            shrunk = gradient.values + self.hyper.weight_decay * w
+            sums = n + gradient.values**2
+            z += shrunk - (tf.sqrt(sums) - tf.sqrt(n)) / learning_rate * w
+            return [-learning_rate * z / tf.sqrt(sums), sums, z]
+
         def consistent(w: tf.Tensor, n: tf.Tensor, z: tf.Tensor) -> list[tf.Tensor]:
             untouched = n == tf.constant(self.SLOTS["accumulator"].start, n.dtype)
             return [w, n, tf.where(untouched, -w * tf.sqrt(n) / learning_rate, z)]
 
         variables = [table, slots["accumulator"], slots["linear"]]
-        staged(variables, gradient.indices, kernel, consistent)
+        staged(variables, gradient.indices, Kernel(fused, formula), consistent)

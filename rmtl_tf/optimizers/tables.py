@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+
+from rmtl_tf import xla
 
 _NAMES = ("table", "embeddings")  # of `FieldEmbedding`, of `keras.layers.Embedding`
 _HOOKS = "_before_read"
@@ -59,26 +61,44 @@ def write_rows(variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> Non
     tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=rows, updates=values)
 
 
+class Kernel(NamedTuple):
+    """What an optimizer does to a variable and its slots, in two forms.
+
+    Attributes:
+        fused: one operation of TensorFlow, in place, on a handle for each of them.
+        formula: the same in single operations: their values, [U, D] each -> the new ones.
+    """
+
+    fused: Callable[[list[tf.Tensor]], None]
+    formula: Callable[..., Sequence[tf.Tensor]]
+
+
 def staged(
     variables: Sequence[tf.Variable],
     rows: tf.Tensor,
-    kernel: Callable[[list[tf.Tensor]], None],
+    kernel: Kernel,
     prepare: Callable[..., Sequence[tf.Tensor]] | None = None,
 ) -> None:
-    """Applies TensorFlow's fused dense kernel of an optimizer to some rows of its variables.
+    """Applies an optimizer's dense kernel to some rows of its variables.
 
-    The rows [U, D] are gathered into short-lived variables, `kernel` changes these in place, and they are
-    scattered back. On a CPU that takes less than half the time of the same arithmetic in single operations,
-    and less than TensorFlow's sparse kernels, which go row by row (`benchmarks/train/optimizers.py`).
+    The rows [U, D] are gathered into short-lived variables, the fused kernel changes these in place, and they
+    are scattered back. On a CPU that takes less than half the time of the same arithmetic in single
+    operations, and less than TensorFlow's sparse kernels, which go row by row
+    (`benchmarks/train/optimizers.py`). XLA makes no variables, but fuses the single operations itself.
 
     Args:
         variables: the table first, then its slots, each [R, D].
-        kernel: gets a handle for each of them.
+        kernel: of all of them.
         prepare: what is staged, of the rows as they are, [U, D] each; None: themselves.
     """
-    gathered: Sequence[tf.Tensor] = [tf.gather(variable, rows) for variable in variables]
+    before: Sequence[tf.Tensor] = [tf.gather(variable, rows) for variable in variables]
+    before = before if prepare is None else prepare(*before)
+    if xla.chosen():
+        for variable, values in zip(variables, kernel.formula(*before), strict=True):
+            write_rows(variable, rows, values)
+        return
     handles = []
-    for variable, values in zip(variables, gathered if prepare is None else prepare(*gathered), strict=True):
+    for variable, values in zip(variables, before, strict=True):
         handle = tf.raw_ops.VarHandleOp(
             dtype=variable.dtype,
             shape=(None, variable.shape[1]),
@@ -86,7 +106,7 @@ def staged(
         )
         tf.raw_ops.AssignVariableOp(resource=handle, value=values)
         handles.append(handle)
-    kernel(handles)
+    kernel.fused(handles)
     for variable, handle in zip(variables, handles, strict=True):
         write_rows(variable, rows, tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.dtype))
         tf.raw_ops.DestroyResourceOp(resource=handle)

@@ -84,8 +84,7 @@ class ActorCritic(SteppedModel):
         critic = (self.critic, settings.critic_learning_rate, decay)
         self.critic_optimizer = build_optimizer(*critic, config, followed=True)
         actor = (self.actor, settings.learning_rate, phase.weight_decay)
-        # Never XLA: on CPU it is many times slower.
-        self.compile(optimizer=build_optimizer(*actor, config, followed=True), jit_compile=False)
+        self.compile(optimizer=build_optimizer(*actor, config, followed=True))
 
     @property
     def state_variables(self) -> list[Any]:

@@ -18,6 +18,9 @@ from rmtl_tf.rl.task_gradients import combined_gradients
 from rmtl_tf.weighting.base import Context, State, Weighting, task_means
 from rmtl_tf.weighting.gradient_method import GradientMethod
 
+# Column [R, W] of a train table: `Critic.encode` of the frozen critic, computed once.
+ENCODED = "critic_encoded"
+
 
 class Agent(SteppedModel):
     """Minimises mean over records and tasks of omega * BCE (paper, actor loss; METHOD 4-5).
@@ -34,6 +37,7 @@ class Agent(SteppedModel):
         weighting: of `rmtl_tf.weighting`.
         tasks: names of the K tasks, for the logs.
         critic: frozen critic, `call(features, actions [N, K]) -> [N, K]`; needed where a weighting reads `q`.
+            Batches with the column `ENCODED` spare it the part that does not depend on the actions.
     """
 
     def __init__(
@@ -72,10 +76,10 @@ class Agent(SteppedModel):
         q = value = None
         if "q" in needs:
             actions = tf.sigmoid(self.backbone(batch["features"], training=False))
-            q = tf.stop_gradient(self._critic()(batch["features"], actions, training=False))
+            q = self._values(batch, actions)
         if "value" in needs:
             mean = tf.broadcast_to(task_means(actions, batch["mask"]), tf.shape(actions))
-            value = tf.stop_gradient(self._critic()(batch["features"], mean, training=False))
+            value = self._values(batch, mean)
         context = Context(
             q=q,
             returns=batch["returns"] if "returns" in needs else None,
@@ -89,6 +93,13 @@ class Agent(SteppedModel):
         if remember:
             self._remember(state)
         return tf.stop_gradient(weights)
+
+    def _values(self, batch: dict[str, Any], actions: tf.Tensor) -> tf.Tensor:
+        """The frozen critic's values [N, K] of the actions [N, K]."""
+        critic = self._critic()
+        if ENCODED in batch:
+            return tf.stop_gradient(critic.evaluate(batch[ENCODED], actions, training=False))
+        return tf.stop_gradient(critic(batch["features"], actions, training=False))
 
     def _state(self) -> State:
         return tf.nest.map_structure(tf.convert_to_tensor, self.weighting_state)

@@ -46,21 +46,30 @@ class MultiCritic(Critic):
 
     def build(self, input_shape: Any = None) -> None:
         self.embedding.build(input_shape)
-        width = self.embedding.state_width
-        self.bottom.build((None, width))
-        width = self.bottom_widths[-1] if self.bottom_widths else width
-        joined = width + self.action_width
+        self.bottom.build((None, self.embedding.state_width))
+        joined = self.encoded_width + self.action_width
         for action, head, value in zip(self.action_layers, self.heads, self.values, strict=True):
             action.build((None, 1))
             head.build((None, joined))
             value.build((None, self.tower_widths[-1] if self.tower_widths else joined))
 
+    @property
+    def encoded_width(self) -> int:
+        """The bottom's."""
+        return self.bottom_widths[-1] if self.bottom_widths else self.embedding.state_width
+
     def call(self, inputs: Mapping[str, tf.Tensor], actions: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Values [N, K] of the actions [N, K] (probabilities) in the states `inputs` {name: [N]}."""
-        state = self.bottom(self.embedding(inputs, training=training), training=training)  # [N, B]
+        return self.evaluate(self.encode(inputs, training), actions, training)
+
+    def encode(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The bottom's outputs [N, W]."""
+        return self.bottom(self.embedding(inputs, training=training), training=training)
+
+    def evaluate(self, encoded: tf.Tensor, actions: tf.Tensor, training: bool = False) -> tf.Tensor:
         values = []
         for k in range(self.num_tasks):
             action = self.action_layers[k](actions[:, k : k + 1])  # [N, A]
-            hidden = self.heads[k](tf.concat([state, action], axis=1), training=training)
+            hidden = self.heads[k](tf.concat([encoded, action], axis=1), training=training)
             values.append(self.values[k](hidden))
         return self.negative(values)

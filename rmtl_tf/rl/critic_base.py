@@ -21,7 +21,8 @@ class Critic(keras.layers.Layer):
     """Base of the critics: `call(inputs, actions [N, K]) -> Q [N, K] <= 0`.
 
     A subclass makes its layers in `__init__`, among them `values`, one dense output a task, and defines
-    `build` and `call`. Where it holds several estimates of Q it also overrides `estimates`.
+    `build` and `call`. Where it holds several estimates of Q it also overrides `estimates`; where much of its
+    work does not depend on the action, also `encoded_width`, `encode` and `evaluate`.
 
     Args:
         spec: the inputs.
@@ -77,6 +78,19 @@ class Critic(keras.layers.Layer):
     ) -> list[tf.Tensor]:
         """All estimates of Q, each [N, K]; one, unless the form has several."""
         return [self(inputs, actions, training=training)]
+
+    @property
+    def encoded_width(self) -> int | None:
+        """W of `encode`; None: this form has no part worth keeping that is the same for every action."""
+        return None
+
+    def encode(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """What Q takes from the states `inputs` {name: [N]} alone, [N, W]: a frozen critic's can be kept."""
+        raise NotImplementedError(f"{type(self).__name__} has no encode: its encoded_width is None")
+
+    def evaluate(self, encoded: tf.Tensor, actions: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Values [N, K] of the actions [N, K] in states encoded as [N, W]."""
+        raise NotImplementedError(f"{type(self).__name__} has no evaluate: its encoded_width is None")
 
     def negative(self, x: list[tf.Tensor]) -> tf.Tensor:
         """The heads' outputs, K of [N, 1], as values [N, K] <= 0."""

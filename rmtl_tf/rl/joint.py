@@ -67,7 +67,7 @@ class Joint:
         rates = (*decays, (learner, learner.critic, self.critic_config.learning_rate, 0.0))
         for model, network, rate, decay in rates:
             optimizer = build_optimizer(network, rate, decay, config, followed=True)
-            model.compile(optimizer=optimizer, jit_compile=False)
+            model.compile(optimizer=optimizer)
 
     @property
     def state_variables(self) -> list[Any]:

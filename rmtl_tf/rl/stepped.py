@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from rmtl_tf import xla
+
 
 class SteppedModel(keras.Model):
     """Base of the models that `fit` trains: a subclass defines `train_step(batch) -> {name: scalar}`.
@@ -19,6 +21,11 @@ class SteppedModel(keras.Model):
     """
 
     train_function: Any
+
+    def compile(self, *arguments: Any, **settings: Any) -> None:
+        """As in Keras, but for `jit_compile`: `rmtl_tf.xla` answers that. Keras would leave XLA out wherever
+        operations are deterministic, which they are in every run."""
+        super().compile(*arguments, **{**settings, "jit_compile": False})
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], dict[str, tf.Tensor]]:
         """Makes what `fit` calls with an iterator over batches."""
@@ -40,7 +47,7 @@ def _steps_of(model: keras.Model) -> Callable[[Any], dict[str, tf.Tensor]]:
         strategy = model.distribute_strategy
         return strategy.reduce("MEAN", strategy.run(step, args=(batch,)), axis=None)
 
-    one = tf.function(replicated, reduce_retracing=True, jit_compile=model.jit_compile, autograph=False)
+    one = tf.function(replicated, reduce_retracing=True, jit_compile=xla.chosen(), autograph=False)
 
     def several(iterator: Any) -> dict[str, tf.Tensor]:
         def more(count: tf.Tensor, following: Any, rows: tf.TensorArray) -> tf.Tensor:

@@ -65,6 +65,21 @@ class TwinCritic(Critic):
         first, second = self.estimates(inputs, actions, training)
         return (first + second) / 2.0
 
+    @property
+    def encoded_width(self) -> int:
+        """Both twins', side by side."""
+        return sum(twin.encoded_width for twin in self.twins)
+
+    def encode(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The outputs [N, W] of both bottoms."""
+        return tf.concat([twin.encode(inputs, training) for twin in self.twins], axis=1)
+
+    def evaluate(self, encoded: tf.Tensor, actions: tf.Tensor, training: bool = False) -> tf.Tensor:
+        halves = tf.split(encoded, [twin.encoded_width for twin in self.twins], axis=1)
+        pairs = zip(self.twins, halves, strict=True)
+        first, second = (twin.evaluate(half, actions, training) for twin, half in pairs)
+        return (first + second) / 2.0
+
     def start_from(self, mean_values: Sequence[float]) -> None:
         for twin in self.twins:
             twin.start_from(mean_values)

@@ -109,7 +109,7 @@ class Mirrored(Cluster):
                 follow(number, {key: value.numpy()[np.newaxis] for key, value in logs.items()})
 
     def _make_step(self, model: keras.Model) -> Any:
-        @tf.function(jit_compile=False, reduce_retracing=True)
+        @tf.function(reduce_retracing=True)
         def step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
             logs = self.strategy.run(model.train_step, args=(batch,))
             # They are those of the whole batch on every replica.
@@ -118,7 +118,7 @@ class Mirrored(Cluster):
         return step
 
     def spread(self, variables: Sequence[Any]) -> None:
-        @tf.function(jit_compile=False)
+        @tf.function
         def shift() -> None:
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
             for variable in variables:
@@ -191,7 +191,7 @@ class ParameterServers(Cluster):
                 follow(start, {key: np.array([each[key] for each in logs]) for key in logs[0]})
 
     def _make_step(self, model: keras.Model) -> Any:
-        @tf.function(jit_compile=False, reduce_retracing=True)
+        @tf.function(reduce_retracing=True)
         def step(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
             return self.strategy.run(model.train_step, args=(batch,))
 

@@ -24,6 +24,7 @@ from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.training.critics import needs_critic
 from rmtl_tf.training.networks import build
 from rmtl_tf.training.phases import critic_name
+from rmtl_tf.training.predict import encoded_bytes
 from rmtl_tf.training.problem import Problem
 
 FLOAT = 4  # bytes
@@ -122,7 +123,7 @@ def estimate(problem: Problem, model: ModelConfig, training: TrainingConfig, war
     """
     spec, rule = problem.spec, training.optimizer.tables
     actor, width = _actor(problem, model)
-    critics = _critics(problem, training, width)
+    critics, encoded = _critics(problem, training, width)
     earlier = (Part("earlier model", actor, 1),) if warm else ()
     stages = [Stage("pretrain", (*earlier, *_learning("actor", actor, rule)))]
     base = (*earlier, Part("pretrained weights", actor, 1))
@@ -156,7 +157,7 @@ def estimate(problem: Problem, model: ModelConfig, training: TrainingConfig, war
     batch = FLOAT * ACTIVATIONS * training.batch_size * units
     # At a time there are two copies of the train table's columns for TensorFlow, and one of validation's;
     # features are looked up where they are.
-    records = 2 * _size(problem.train) + _size(problem.validation)
+    records = 2 * _size(problem.train) + _size(problem.validation) + 2 * encoded
     return Estimate(tables, model.embedding_dim, tuple(stages), batch + records)
 
 
@@ -192,9 +193,11 @@ def _actor(problem: Problem, model: ModelConfig) -> tuple[Network, int]:
     return measure(problem.spec, make), widths[0]
 
 
-def _critics(problem: Problem, training: TrainingConfig, width: int) -> dict[str, Network]:
-    """The critics of all arms by `_critic_key`; one that is loaded counts as the configured one."""
+def _critics(problem: Problem, training: TrainingConfig, width: int) -> tuple[dict[str, Network], int]:
+    """The critics of all arms by `_critic_key`, and the bytes of the largest column that fine-tuning keeps
+    of one (`encoded_column`); one that is loaded counts as the configured one."""
     networks: dict[str, Network] = {}
+    encoded, records = [0], len(problem.train.labels)
     for arm in training.arms:
         name = _critic_key(training, arm)
         if name in networks or (arm.agent.name == "rmtl" and not needs_critic(arm)):
@@ -204,10 +207,13 @@ def _critics(problem: Problem, training: TrainingConfig, width: int) -> dict[str
             config = config.model_copy(update={"form": AGENTS[arm.agent.name].FORM or config.form})
 
         def make(small: InputSpec, config: CriticConfig = config) -> keras.layers.Layer:
-            return build_critic(config, small, len(problem.tasks), width)
+            critic = build_critic(config, small, len(problem.tasks), width)
+            encoded.append(encoded_bytes(critic.encoded_width, records))
+            return critic
 
         networks[name] = measure(problem.spec, make)
-    return networks
+    most = training.critic_cache * 2**30
+    return networks, max(size for size in encoded if size <= most)
 
 
 def _critic_key(training: TrainingConfig, arm: ArmConfig) -> str:

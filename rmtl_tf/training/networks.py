@@ -58,12 +58,12 @@ def compile_model(
     optimizer: OptimizerConfig | None = None,
     followed: bool = False,
 ) -> None:
-    """Compiles `model` with an optimizer of the variables of `layer`; never XLA: on CPU it is far slower.
+    """Compiles `model` with an optimizer of the variables of `layer`.
 
     `optimizer`, `followed`: see `build_optimizer`.
     """
     made = build_optimizer(layer, config.learning_rate, config.weight_decay, optimizer, followed)
-    model.compile(optimizer=made, jit_compile=False)
+    model.compile(optimizer=made)
 
 
 def copy_embeddings(actor: keras.layers.Layer, critic: Critic) -> None:

@@ -37,7 +37,7 @@ from rmtl_tf.training.networks import (
     weights_of,
 )
 from rmtl_tf.training.power import PowerChoice
-from rmtl_tf.training.predict import OmegaPredictor, Predictor
+from rmtl_tf.training.predict import OmegaPredictor, Predictor, encoded_column
 from rmtl_tf.training.problem import Frozen, Problem, Weights
 from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.validation import CriticReport, returns_of, validation_metrics
@@ -239,6 +239,8 @@ class Trainer:
         assign(agent.backbone.weights, frozen.weights)
         extras = self.columns(agent.weighting.NEEDS, frozen, self.training.critic_of(arm).gamma)
         table, omega = self.problem.train, None
+        if critic is not None:
+            extras |= encoded_column(critic, table, round(self.training.critic_cache * 2**30))
         before = np.ones((len(table.records), len(names)), np.float32)
         if not isinstance(agent.weighting, Constant | GradientMethod):  # of these omega is 1
             omega = OmegaPredictor(agent, table, extras)

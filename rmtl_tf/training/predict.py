@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from rmtl_tf.inputs import Batcher, RecordTable, epoch_plan
-from rmtl_tf.rl.agent import Agent
+from rmtl_tf.rl.agent import ENCODED, Agent
+from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.mdp import cross_entropy
 from rmtl_tf.training.networks import full_precision
 
@@ -33,11 +34,16 @@ class _TablePredictor:
     def answers(self, batches: int | None = None) -> np.ndarray:
         """[rows, K] float32 of the first batches, or of all; look-ahead rows included."""
         plan = self.plan[:batches]
-        parts = [
-            self.function(batch).numpy()[rows >= 0]
-            for rows, batch in zip(plan, self.batcher.batches(plan), strict=True)
-        ]
-        return np.concatenate(parts)
+        real = plan >= 0
+        ends = real.sum(axis=1).cumsum()
+        found: np.ndarray | None = None
+        for end, rows, batch in zip(ends, real, self.batcher.batches(plan), strict=True):
+            part = self.function(batch).numpy()[rows]
+            if found is None:
+                found = np.empty((ends[-1], *part.shape[1:]), part.dtype)  # of size: made once
+            found[end - len(part) : end] = part
+        assert found is not None  # a table has records
+        return found
 
 
 class Predictor(_TablePredictor):
@@ -62,6 +68,17 @@ class Predictor(_TablePredictor):
 
     def __call__(self) -> np.ndarray:
         """[R, K] float32."""
+        return self.answers()
+
+
+class EncodedPredictor(_TablePredictor):
+    """What a critic takes from the states alone (`Critic.encode`), without dropout."""
+
+    def __init__(self, critic: Critic, table: RecordTable) -> None:
+        super().__init__(lambda batch: critic.encode(batch["features"]), table, None)
+
+    def __call__(self) -> np.ndarray:
+        """[R, W] float32."""
         return self.answers()
 
 
@@ -100,3 +117,21 @@ class OmegaPredictor(_TablePredictor):
         batches = None if sample is None else max(1, sample // self.plan.shape[1])
         omega = self.answers(batches)
         return omega[~self.table.lookahead[: len(omega)]]
+
+
+def encoded_column(critic: Critic, table: RecordTable, most: int) -> dict[str, tf.Tensor]:
+    """The column `ENCODED` [R, W] of a frozen critic: then a batch of an epoch reads what it would compute.
+
+    Args:
+        most: bytes; none where it would take more, or the critic's form has no such part.
+    """
+    size = encoded_bytes(critic.encoded_width, len(table.labels))
+    if not 0 < size <= most:
+        return {}
+    # One tensor, which every reader of the table then shares.
+    return {ENCODED: tf.constant(EncodedPredictor(critic, table)())}
+
+
+def encoded_bytes(width: int | None, records: int) -> int:
+    """Of the column that `encoded_column` makes for a critic with this `encoded_width`; 0 for None."""
+    return 4 * (width or 0) * records

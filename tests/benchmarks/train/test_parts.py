@@ -69,7 +69,7 @@ def test_tables_hold_the_records_as_sessions_that_fill_batches():
 def test_all_phases_are_timed_as_a_run_has_them():
     setting = Setting("shared_bottom", rows=9, fields=3, width=2, bottom=(4,), tower=(3,), batch=16)
     took = train_phases(setting, batches=3, epochs=1)
-    assert set(took) == {"pretrain", "critic", "control", "paper", "frozen"}
+    assert set(took) == {"pretrain", "critic", "control", "paper", "frozen", "encoded"}
     assert all(0 < seconds < 60 for seconds in took.values())
 
 

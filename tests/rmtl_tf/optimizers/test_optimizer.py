@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rmtl_tf.optimizers import RULES, TableOptimizer, read_rows
+from rmtl_tf import xla
+from rmtl_tf.optimizers import RULES, TableOptimizer, read_rows, rules
+from rmtl_tf.optimizers import optimizer as module_of_it
+from rmtl_tf.optimizers.rules import LEAST_SHARE
 from tests.rmtl_tf.optimizers.oracles import DECAY, RATE, ROWS, WIDTH, Table, dense, gradients
 
 START = np.random.default_rng(9).normal(size=(ROWS, WIDTH)).astype(np.float32) * 0.1
@@ -76,6 +79,19 @@ def test_every_rule_equals_its_equations_on_gradients_with_duplicates(rule):
     np.testing.assert_allclose(run.table.numpy(), oracle.w, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_equals_its_equations_where_xla_compiles_the_step(rule, monkeypatch):
+    monkeypatch.setattr(xla, "chosen", lambda: True)
+    parts, oracle = list(gradients(8, seed=3)), Table(START)
+    run = Run(TableOptimizer(RATE, tables=rule, weight_decay=DECAY))
+    run._step = tf.function(run._apply, jit_compile=True)
+    run.train(parts)
+    for rows, values in parts:
+        getattr(oracle, rule)(rows, dense(rows, values))
+    run.optimizer.finalize_variable_values([])
+    np.testing.assert_allclose(run.table.numpy(), oracle.w, rtol=1e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize("rule", ["adam_lazy", "adagrad", "adagrad_rowwise", "ftrl"])
 def test_rows_without_a_gradient_stay_to_the_bit(rule):
     parts = [(np.array([3, 3, 5], np.int32), np.ones((3, WIDTH), np.float32))] * 4
@@ -136,6 +152,38 @@ def test_gradients_are_clipped_after_rows_read_twice_were_summed(clip):
     sums = run.optimizer.variables[2].numpy()
     np.testing.assert_allclose(sums, oracle.n, rtol=1e-5)
     np.testing.assert_allclose(run.table.numpy(), oracle.w, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("rule", ["adam_lazy", "adagrad", "dense"])
+def test_a_decay_too_small_for_a_float32_is_left_out_to_the_bit(rule, monkeypatch):
+    decay, states = 0.999 * LEAST_SHARE / 1e-3, []
+    for least in (LEAST_SHARE, 0.0):
+        for module in (module_of_it, rules):
+            monkeypatch.setattr(module, "LEAST_SHARE", least)
+        states.append(Run(TableOptimizer(1e-3, tables=rule, weight_decay=decay)).train(gradients(20)).state())
+    for left_out, subtracted in zip(*states, strict=True):
+        np.testing.assert_array_equal(left_out, subtracted)
+
+
+def test_no_float32_is_changed_by_a_share_below_the_least_and_some_are_by_twice_it():
+    mantissas = np.random.default_rng(0).uniform(1, 2, 100_000).astype(np.float32)
+    numbers = np.concatenate(
+        [mantissas * np.float32(2.0**e) for e in (-126, -20, 0, 30)] + [2.0 ** np.arange(-126, 127)]
+    )
+    numbers = numbers.astype(np.float32)
+    below = np.nextafter(np.float32(LEAST_SHARE), np.float32(0))
+    np.testing.assert_array_equal(numbers - numbers * below, numbers)
+    assert (numbers - numbers * np.float32(2 * LEAST_SHARE) != numbers).any()
+
+
+def test_a_decay_starts_to_count_when_the_learning_rate_is_raised():
+    run = Run(TableOptimizer(1e-3, tables="dense", weight_decay=1e-6)).train(gradients(1))
+    still = Run(TableOptimizer(1e-3, tables="dense")).train(gradients(1))
+    for each in (run, still):  # the step is traced
+        each.optimizer.learning_rate = 1.0
+        each.train(gradients(1))
+    lost = 1 - run.table.numpy() / still.table.numpy()
+    assert 0 < np.median(lost) < 3e-6
 
 
 def test_a_gradient_within_the_norm_is_left_to_the_bit():

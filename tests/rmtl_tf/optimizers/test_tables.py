@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from rmtl_tf.optimizers.tables import before_read, is_table, read_rows, staged
+from rmtl_tf import xla
+from rmtl_tf.optimizers.tables import Kernel, before_read, is_table, read_rows, staged
 
 
 def test_tables_are_matrices_with_the_name_of_one():
@@ -32,13 +34,17 @@ def test_a_hook_gets_every_row_once_before_it_is_read_until_it_is_released():
     assert seen == [[1, 3]]
 
 
-def test_a_kernel_changes_the_staged_rows_and_no_other():
+@pytest.mark.parametrize("with_xla", [False, True])
+def test_a_kernel_changes_the_staged_rows_and_no_other(with_xla, monkeypatch):
+    monkeypatch.setattr(xla, "chosen", lambda: with_xla)
     table, slot = tf.Variable(tf.ones((6, 2))), tf.Variable(tf.fill((6, 2), 10.0))
 
-    def kernel(handles):
+    def fused(handles):
+        assert not with_xla
         tf.raw_ops.AssignAddVariableOp(resource=handles[0], value=tf.fill((2, 2), 5.0))
         tf.raw_ops.AssignAddVariableOp(resource=handles[1], value=tf.fill((2, 2), 1.0))
 
+    kernel = Kernel(fused, lambda w, s: [w + 5.0, s + 1.0])
     step = tf.function(lambda rows: staged([table, slot], rows, kernel, lambda w, s: [2.0 * w, s]))
     for _ in range(2):
         step(tf.constant([4, 0]))

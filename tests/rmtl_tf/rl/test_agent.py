@@ -8,11 +8,11 @@ import tensorflow as tf
 from rmtl_tf.backbones import ESCM2DR, ESCM2IPS, SharedBottom
 from rmtl_tf.config import WeightingConfig
 from rmtl_tf.inputs import Batcher, epoch_plan
-from rmtl_tf.rl.agent import Agent
+from rmtl_tf.rl.agent import ENCODED, Agent
 from rmtl_tf.rl.critic import MultiCritic
 from rmtl_tf.rl.mdp import cross_entropy
 from rmtl_tf.schema import Task
-from rmtl_tf.training.predict import OmegaPredictor
+from rmtl_tf.training.predict import OmegaPredictor, encoded_column
 from rmtl_tf.weighting import build_weighting
 from tests.conftest import small_spec
 
@@ -65,6 +65,22 @@ def test_omega_is_one_minus_lambda_q_of_the_current_action_without_dropout(table
     omega = agent.omega(batch, tf.zeros_like(batch["labels"]))
     np.testing.assert_allclose(omega, 1 - 0.7 * q, rtol=1e-5)
     assert (omega.numpy() >= 1).all()
+
+
+@pytest.mark.parametrize("weighting", ["rmtl", "advantage"])  # Q, and Q beside the state's value
+def test_batches_with_the_critics_encoded_states_give_the_same_omega_without_reading_them(table, weighting):
+    critic = make_critic()
+    agent = make_agent(WeightingConfig(name=weighting), critic)
+    column = encoded_column(critic, table, most=1 << 20)
+    assert set(column) == {ENCODED}
+    plan = epoch_plan(table, 12, seed=0)
+    pairs = list(zip(batches_of(table), Batcher(table, column).batches(plan), strict=True))
+    expected = [agent.omega(batch, tf.zeros_like(batch["labels"])) for batch, _ in pairs]
+    critic.bottom = critic.embedding = None  # whatever reads a state now fails
+    for omega, (_, batch) in zip(expected, pairs, strict=True):
+        found = agent.omega(batch, tf.zeros_like(batch["labels"]))
+        real = batch["mask"].numpy() > 0  # padding reads the state of record 0
+        np.testing.assert_allclose(found.numpy()[real], omega.numpy()[real], rtol=1e-6)
 
 
 def test_no_gradient_flows_through_omega_or_into_the_critic(table):

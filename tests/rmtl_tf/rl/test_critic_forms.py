@@ -103,6 +103,28 @@ def test_one_estimate_is_the_value_and_of_several_the_value_is_the_mean(form):
         assert not np.array_equal(*estimates)
 
 
+@pytest.mark.parametrize("form", ["shared", "twin"])
+@pytest.mark.parametrize("bottom", [(6, 5), ()])
+def test_a_value_is_that_of_the_encoded_state_to_the_bit(form, bottom):
+    critic = make_critic(form, bottom=bottom)
+    features, actions = make_batch()
+    encoded = critic.encode(features)
+    assert encoded.shape == (len(actions), critic.encoded_width)
+    np.testing.assert_array_equal(critic.evaluate(encoded, actions), critic(features, actions))
+    changed = critic.evaluate(encoded, actions / 2)
+    np.testing.assert_array_equal(changed, critic(features, actions / 2))
+    assert not np.array_equal(changed, critic(features, actions))
+
+
+def test_a_form_whose_first_layer_reads_the_action_has_no_encoded_state():
+    critic = make_critic("separate")
+    assert critic.encoded_width is None
+    with pytest.raises(NotImplementedError, match="SeparateCritics has no encode"):
+        critic.encode(make_batch()[0])
+    with pytest.raises(NotImplementedError, match="SeparateCritics has no evaluate"):
+        critic.evaluate(*make_batch())
+
+
 @every_form
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("level", [[-0.25, -7.5], [0.0, -1.0], [-5e7, -1e3]])

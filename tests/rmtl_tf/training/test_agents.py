@@ -10,6 +10,7 @@ from rmtl_tf.config import ModelConfig, TrainingConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.graph import Categorical, Numeric, TransformGraph
 from rmtl_tf.files import read_json
+from rmtl_tf.rl.critic import MultiCritic
 from rmtl_tf.rl.mdp import discounted_returns
 from rmtl_tf.schema import Task
 from rmtl_tf.training.agents import make_networks, train_agent
@@ -200,6 +201,25 @@ def test_an_interrupted_agent_ends_with_the_same_bits(number, frozen, tmp_path):
     assert resumed.progress.history == whole.progress.history
     for a, b in zip(resumed.weights, whole.weights, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_fine_tuning_reads_the_critics_encoded_states_and_ends_where_computing_them_does(
+    frozen, tmp_path, monkeypatch
+):
+    trained = []
+    for gib in (0, 1):
+        config = training("control", "paper", critic_cache=gib)
+        trainer = make_trainer(tmp_path / str(gib), config)
+        paper = config.arms[1]
+        critic, _ = trainer.new_critics(frozen, config.critic_of(paper), trainer.backbone("A"))
+        if gib:  # Q of anything but encoded states fails
+            monkeypatch.delattr(MultiCritic, "call")
+        trained.append(trainer.finetune(frozen, paper, paper.weighting, critic, 0.0))
+    computed, kept = trained
+    np.testing.assert_allclose(kept.omega, computed.omega, rtol=1e-5)
+    assert np.ptp(computed.omega) > 0
+    for a, b in zip(kept.weights, computed.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_networks_start_as_the_agent_says(frozen, tmp_path):

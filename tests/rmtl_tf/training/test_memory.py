@@ -97,6 +97,21 @@ def test_stages_hold_what_their_phase_makes_and_what_later_ones_need():
     assert found["critic of recommended"]["critic"] == found["critic of paper"]["critic"]
 
 
+def test_fine_tuning_holds_the_states_its_critic_has_encoded_where_they_are_allowed():
+    def batches(gib, form="shared"):
+        critic = {"bottom": [6, 4], "action": 2, "tower": [3], "form": form}
+        training = TrainingConfig(arms=["control", "paper"], critic=critic, critic_cache=gib)
+        return estimate(problem(), MODEL, training).batches
+
+    records = len(problem().train.labels)
+    without = batches(0)
+    assert batches(1) - without == 2 * 4 * 4 * records
+    assert batches(4 * 4 * records / GIB) == batches(1)
+    assert batches((4 * 4 * records - 1) / GIB) == without
+    assert batches(1, "twin") - batches(0, "twin") == 2 * 4 * 8 * records
+    assert batches(1, "separate") == batches(0, "separate")
+
+
 def test_a_critic_that_arms_share_is_trained_once_and_kept_between_them():
     paper = {"name": "rmtl", "lambda": 0.7}
     two = {"name": "two", "weighting": {**paper, "lambda": 2}}
