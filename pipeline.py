@@ -131,7 +131,9 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
         take(Pusher, PusherParameters(directory=serving, keep=config.push.keep, label=config.push.label)),
         take(
             Reporter,
-            ReporterParameters(name=config.name, config=config.model_dump(mode="json", by_alias=True)),
+            ReporterParameters(
+                name=config.name, config=config.model_dump(mode="json", by_alias=True, exclude={"tune"})
+            ),
         ),
     ]
 

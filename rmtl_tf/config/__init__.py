@@ -34,7 +34,9 @@ from rmtl_tf.config.data import (
 from rmtl_tf.config.load import (
     check_names,
     load_config,
+    override,
     parse_config,
+    read_values,
 )
 from rmtl_tf.config.model import (
     CompressionConfig,
@@ -59,6 +61,13 @@ from rmtl_tf.config.training import (
     TrainingConfig,
     WeightingConfig,
 )
+from rmtl_tf.config.tune import (
+    Choices,
+    FloatRange,
+    IntRange,
+    Range,
+    TuneConfig,
+)
 
 __all__ = [
     "AGENT_CONFIGS",
@@ -68,19 +77,23 @@ __all__ = [
     "PRESETS",
     "AgentConfig",
     "ArmConfig",
+    "Choices",
     "CompressionConfig",
     "CriticConfig",
     "DDPGConfig",
     "DataConfig",
     "EvaluationConfig",
     "FeedbackConfig",
+    "FloatRange",
     "HistoryConfig",
+    "IntRange",
     "JointConfig",
     "ModelConfig",
     "OptimizerConfig",
     "PhaseConfig",
     "PushConfig",
     "RMTLConfig",
+    "Range",
     "RunConfig",
     "ServingConfig",
     "SessionConfig",
@@ -91,6 +104,7 @@ __all__ = [
     "TableConfig",
     "TrainingConfig",
     "TransformConfig",
+    "TuneConfig",
     "Unit",
     "ValidationConfig",
     "WeightingConfig",
@@ -98,5 +112,7 @@ __all__ = [
     "Widths",
     "check_names",
     "load_config",
+    "override",
     "parse_config",
+    "read_values",
 ]

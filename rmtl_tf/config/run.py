@@ -11,6 +11,7 @@ from rmtl_tf.config.base import Strict, Unit
 from rmtl_tf.config.data import DataConfig, TransformConfig
 from rmtl_tf.config.model import ModelConfig
 from rmtl_tf.config.training import TrainingConfig
+from rmtl_tf.config.tune import TuneConfig
 
 
 class EvaluationConfig(Strict):
@@ -67,6 +68,7 @@ class RunConfig(Strict):
     evaluation: EvaluationConfig = EvaluationConfig()
     serving: ServingConfig = ServingConfig()
     push: PushConfig = PushConfig()
+    tune: TuneConfig | None = Field(None, description="what pipeline.py tune tries; no part of a run")
 
     @property
     def pipeline_root(self) -> Path:
