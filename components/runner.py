@@ -45,8 +45,8 @@ def run(
         root: pipeline root; created.
         on_event: called with every step when it starts to run (state `running`) and when it ends.
         name: what status calls the run; default: the root's name.
-        status_file: below the root; another one where this is no run of the pipeline, so that `status`, `push`
-            and `gc` still see the last one.
+        status_file: below the root; another one where this is no run of the pipeline, so that `status`,
+            `push` and `gc` still see the last one.
 
     Returns:
         One `StepResult` for each component, `ran` or `cached`.

@@ -37,6 +37,7 @@ from rmtl_tf.config.load import (
     override,
     parse_config,
     read_values,
+    set_values,
 )
 from rmtl_tf.config.model import (
     CompressionConfig,
@@ -115,4 +116,5 @@ __all__ = [
     "override",
     "parse_config",
     "read_values",
+    "set_values",
 ]

@@ -24,14 +24,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         UserError: the file is missing or no YAML mapping, an override is malformed, a key is unknown,
             or a value is outside its bounds. Every problem is listed with its path.
     """
-    return parse_config(read_values(path, overrides), str(path))
+    values = read_values(path)
+    set_values(values, overrides)
+    return parse_config(values, str(path))
 
 
-def read_values(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The same as plain values, as they are written: names and bounds are not checked.
+def read_values(path: str | Path) -> dict[str, Any]:
+    """A file's plain values, as they are written: names and bounds are not checked.
 
     Raises:
-        UserError: the file is missing or no YAML mapping, or an override is malformed.
+        UserError: the file is missing or no YAML mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -46,6 +48,15 @@ def read_values(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         raise UserError(
             f"configuration {path}: expected a mapping of sections, received {type(values).__name__}."
         )
+    return values
+
+
+def set_values(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Applies `path.to.field=value` overrides (values are YAML) to plain values.
+
+    Raises:
+        UserError: one is malformed.
+    """
     for given in overrides:
         field, separator, value = given.partition("=")
         if not separator:
@@ -56,7 +67,6 @@ def read_values(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
             override(values, field, yaml.safe_load(value))
         except yaml.YAMLError as error:
             raise UserError(f"--set {given}: the value is not valid YAML: {error}") from None
-    return values
 
 
 def override(values: dict[str, Any], path: str, value: Any) -> None:

@@ -17,8 +17,8 @@ _observer: Observer | None = None
 def observed(observer: Observer) -> Iterator[None]:
     """Inside, `observer(phase, epoch)` is called after every epoch of every phase of this process.
 
-    `epoch` is the epoch's entry of the phase's history: its number, from 1, the means of its batches' logs and
-    its validation metrics. A phase that goes on from a checkpoint first tells the epochs it has behind it.
+    `epoch` is the epoch's entry of the phase's history: its number, from 1, the means of its batches' logs
+    and its validation metrics. A phase that goes on from a checkpoint first tells the epochs behind it.
     """
     global _observer
     before, _observer = _observer, observer
