@@ -1,6 +1,7 @@
 """A study in TensorBoard: a run for each trial, its values in the HParams tab, its epochs as scalars.
 
-`tensorboard --logdir <study>/tensorboard`. The Scalars tab compares the curves of trials, HParams their values.
+`tensorboard --logdir <study>/tensorboard`: the Scalars tab compares the curves of trials, HParams their
+values.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ def _guide(tune: TuneConfig) -> str:
     aim = "highest" if tune.maximise else "lowest"
     return (
         f"Each run is a trial: one training with other values of the fields below. Sought is the {aim} "
-        f"validation `{tune.metric}` of the arm `{tune.arm}`: `{final_tag(tune.metric)}`, one a trial; pruned "
-        "trials have none.\n\n| field | kind | tried |\n|---|---|---|\n" + rows
+        f"validation `{tune.metric}` of the arm `{tune.arm}`: `{final_tag(tune.metric)}`, one a trial; "
+        "pruned trials have none.\n\n| field | kind | tried |\n|---|---|---|\n" + rows
     )
 
 

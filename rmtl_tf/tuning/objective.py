@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import optuna
+
 from rmtl_tf.config import RunConfig, TrainingConfig, TuneConfig
 from rmtl_tf.errors import UserError, nearest
 
@@ -15,23 +17,20 @@ if TYPE_CHECKING:
 FINETUNE = 10_000  # steps of epochs after pretraining begin above: no phase has more epochs
 
 
-class Pruned(Exception):
-    """The pruner ended the trial."""
-
-
 def trial_training(config: RunConfig, arm: str) -> TrainingConfig:
-    """The configuration's training with no more arms than the value of `arm` needs: what an arm becomes does not
-    depend on the others. The control always stands first."""
+    """The configuration's training with no more arms than `arm` needs: what an arm becomes does not depend on
+    the others. The control always stands first."""
     kept = tuple(one for one in config.training.arms if one.name in ("control", arm))
     return config.training.model_copy(update={"arms": kept, "export": arm})
 
 
 class EpochReporter:
-    """Observer of a training (`rmtl_tf.training.observing`): tells the trial every epoch of the arm, and before
-    them those of the pretraining it starts from.
+    """Observer of a training (`rmtl_tf.training.observing`): tells the trial every epoch of the arm, and
+    before them those of the pretraining it starts from.
 
     The number of a step tells the phase: epoch e of pretraining is step e, of the arm's own training
-    `FINETUNE` + e, so that trials are compared at the same point of the same phase however long the first was.
+    `FINETUNE` + e, so that trials are compared at the same point of the same phase however long the first
+    was.
 
     Attributes:
         epochs: (phase, epoch, value) so far.
@@ -47,7 +46,7 @@ class EpochReporter:
 
     def __call__(self, phase: str, epoch: Mapping[str, float]) -> None:
         """Raises:
-        Pruned: the pruner sees no hope.
+        optuna.TrialPruned: the pruner sees no hope.
         """
         if phase not in self.offsets:
             return
@@ -56,7 +55,7 @@ class EpochReporter:
         self.epochs.append((phase, number, value))
         self.trial.report(value, self.offsets[phase] + number)
         if self.trial.should_prune():
-            raise Pruned
+            raise optuna.TrialPruned
 
 
 def final_value(run: Mapping[str, Any], tune: TuneConfig) -> float:
@@ -79,7 +78,7 @@ def measured(metrics: Mapping[str, float], name: str) -> float:
     value = float(metrics[name])
     if not math.isfinite(value):
         raise UserError(
-            f"tune.metric: validation {name} is {value}: not defined where validation records have one class of "
-            "label. Take another metric, or more data."
+            f"tune.metric: validation {name} is {value}: not defined where validation records have one class "
+            "of label. Take another metric, or more data."
         )
     return value

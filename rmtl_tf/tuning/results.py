@@ -46,7 +46,7 @@ class Results:
 
     Attributes:
         trials: those that ended, by number.
-        importance: path of a field -> share of the metric's variance it explains; empty where that is not known.
+        importance: path of a field -> share of the metric's variance it explains; empty where not known.
         configured: number of the trial that is the configuration as it stood; None where it lay outside.
     """
 
@@ -73,8 +73,7 @@ class Results:
 def results(study: Study) -> Results:
     """What the study's storage holds of trials that ended."""
     trials = tuple(_outcome(study, trial) for trial in study.finished)
-    first = study.configured
-    return Results(study.tune, trials, _importance(study), first)
+    return Results(study.tune, trials, _importance(study), study.configured)
 
 
 def _outcome(study: Study, trial: Any) -> Outcome:
