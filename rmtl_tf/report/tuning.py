@@ -122,7 +122,7 @@ def _field(found: Results, place: int, path: str) -> Markup:
         else:
             where = [trial.values[path] for trial in trials]
             if given.log:
-                axes.set_xscale("log")
+                _logarithmic(axes)
         values = [trial.value or 0.0 for trial in trials]
         axes.plot(where[:-1], values[:-1], "o", color=_FINISHED, ms=4.5)
         axes.plot(where[-1:], values[-1:], "D", color=_BEST, ms=7, mec=PAPER, mew=0.8)
@@ -134,6 +134,15 @@ def _field(found: Results, place: int, path: str) -> Markup:
     return result[0]
 
 
+def _logarithmic(axes: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=6))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _whole_numbers(axes: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -143,7 +152,7 @@ def _whole_numbers(axes: Any) -> None:
 def _range(given: Range) -> str:
     if isinstance(given, Choices):
         return ", ".join(_value(choice) for choice in given.choices)
-    bounds = f"{text.general(given.low)} to {text.general(given.high)}"
+    bounds = f"{given.low:g} to {given.high:g}"
     if given.log:
         return f"{bounds}, by orders of magnitude"
     if isinstance(given, FloatRange) or given.step == 1:
@@ -152,6 +161,5 @@ def _range(given: Range) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, bool | int | float) or value is None:
-        return text.general(value)
+    """A value as `--set` takes it."""
     return value if isinstance(value, str) else yaml_text(value)

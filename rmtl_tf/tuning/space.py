@@ -35,8 +35,8 @@ def suggest(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
 def values_of(params: Mapping[str, Any], space: Mapping[str, Range]) -> dict[str, Any]:
     """Path -> value of the configuration, from what the storage keeps.
 
-    The storage keeps categories as text and floats with all their digits; what is trained, and shown, has four
-    significant ones.
+    The storage keeps categories as text and floats with all their digits; what is trained, and shown, has
+    four significant ones.
     """
     values = {}
     for path, given in space.items():
@@ -60,16 +60,16 @@ def present(config: RunConfig, space: Mapping[str, Range]) -> dict[str, Any] | N
             if not known:
                 return None
             params[path] = known[0]
-        elif (
-            value is None
-            or isinstance(value, str | dict | list)
-            or not given.low <= value <= given.high
-            or (isinstance(given, IntRange) and (value - given.low) % given.step)
-        ):
-            return None
-        else:
+        elif isinstance(value, int | float) and _inside(value, given):
             params[path] = value
+        else:
+            return None
     return params
+
+
+def _inside(value: float, given: FloatRange | IntRange) -> bool:
+    step = given.step if isinstance(given, IntRange) else None
+    return given.low <= value <= given.high and (step is None or (value - given.low) % step == 0)
 
 
 def _field(values: Any, path: str) -> Any:
@@ -82,7 +82,7 @@ def _field(values: Any, path: str) -> Any:
 
 
 def applied(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values of a configuration with those of a trial in their place, and without what tuning reads."""
+    """The plain values of a configuration with those of a trial in their place, without the section `tune`."""
     result = copy.deepcopy({key: value for key, value in base.items() if key != "tune"})
     for path, value in values.items():
         override(result, path, copy.deepcopy(value))
@@ -103,16 +103,16 @@ def check_space(base: Mapping[str, Any], config: RunConfig) -> TuneConfig:
     tune = config.tune
     if tune is None:
         raise UserError(
-            "tune: the configuration has no section tune, which says what to try. Add one, or give a file with "
-            "--space FILE (docs/tuning.md)."
+            "tune: the configuration has no section tune, which says what to try. Add one, or give a file "
+            "with --space FILE (docs/tuning.md)."
         )
     arms = [arm.name for arm in config.training.arms]
     if tune.arm not in arms:
         raise UserError(f'tune.arm: training.arms has no "{tune.arm}"; {nearest(tune.arm, arms)}')
     if config.training.strategy != "none":
         raise UserError(
-            f"tune: expected training.strategy none, received {config.training.strategy}: each trial trains in "
-            "one process, several trials side by side with --workers."
+            f"tune: expected training.strategy none, received {config.training.strategy}: each trial trains "
+            "in one process, several trials side by side with --workers."
         )
     for path, given in tune.space.items():
         section = path.partition(".")[0]

@@ -1,8 +1,8 @@
 """A study on disk: `<root>/tuning/<study>/study.db`, and who may take the next trial.
 
-Several processes work on one study. A trial whose process died stays behind as running: the next start finds
-it, marks it failed, and its values are tried again, before new ones. What the sampler proposes depends only on
-its seed and on the trials that ended, so one worker proposes the same whether it was killed or not.
+Several processes work on one study. A trial whose process died stays behind as running: the next start
+finds it, marks it failed, and its values are tried again, before new ones. What the sampler proposes depends
+only on its seed and on the trials that ended, so one worker proposes the same whether it was killed or not.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Study:
         changed = [name for name in identity if identity[name] != known.get(name)]
         if changed:
             raise UserError(
-                f"{self.folder}: this study was begun with another {', '.join(changed)}, so its trials do not "
+                f"{self.folder}: this study was begun with another {', '.join(changed)}: its trials do not "
                 "compare with new ones. Give the new study another name (--set tune.study=NAME), or remove "
                 "the folder."
             )

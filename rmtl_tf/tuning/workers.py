@@ -1,4 +1,4 @@
-"""Workers of a study as processes: started, watched, started again where they die, ended with their leader."""
+"""Workers of a study as processes: started, watched, started again where they die, ended with the leader."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import TrialState
 from tqdm import tqdm
@@ -84,7 +85,10 @@ def _show(bar: tqdm, study: Study) -> int:
     """Says how it stands; the number of trials that ended."""
     finished = study.finished
     states = [trial.state for trial in finished]
-    shown = {"pruned": states.count(TrialState.PRUNED), "failed": states.count(TrialState.FAIL)}
+    shown: dict[str, Any] = {
+        "pruned": states.count(TrialState.PRUNED),
+        "failed": states.count(TrialState.FAIL),
+    }
     best = study.best
     if best is not None:
         shown = {"best": f"{best.value:.4f}", **shown}
