@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -54,6 +55,17 @@ class Choices(Strict):
 
     kind: Literal["categorical"]
     choices: tuple[Any, ...] = Field(min_length=2, max_length=1000)
+
+    @model_validator(mode="after")
+    def _different(self) -> Choices:
+        if len(self.named) < len(self.choices):
+            raise ValueError(f"choices: some read the same: {list(self.choices)}. Name each once")
+        return self
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Each choice by what the study's storage, and TensorBoard, call it."""
+        return {one if isinstance(one, str) else json.dumps(one): one for one in self.choices}
 
     @property
     def extremes(self) -> tuple[Any, ...]:

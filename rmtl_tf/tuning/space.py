@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ def suggest(trial: Trial, space: Mapping[str, Range]) -> dict[str, Any]:
         elif isinstance(given, IntRange):
             trial.suggest_int(path, given.low, given.high, log=given.log, step=given.step)
         else:
-            trial.suggest_categorical(path, list(_texts(given)))
+            trial.suggest_categorical(path, list(given.named))
     return values_of(trial.params, space)
 
 
@@ -44,7 +43,7 @@ def values_of(params: Mapping[str, Any], space: Mapping[str, Range]) -> dict[str
         if isinstance(given, FloatRange):
             values[path] = min(max(float(f"{kept:.{_DIGITS}g}"), given.low), given.high)
         elif isinstance(given, Choices):
-            values[path] = _texts(given)[kept]
+            values[path] = given.named[kept]
         else:
             values[path] = int(kept)
     return values
@@ -56,7 +55,7 @@ def present(config: RunConfig, space: Mapping[str, Range]) -> dict[str, Any] | N
     for path, given in space.items():
         value = _field(config.model_dump(mode="json", by_alias=True), path)
         if isinstance(given, Choices):
-            known = [name for name, choice in _texts(given).items() if choice == value]
+            known = [name for name, choice in given.named.items() if choice == value]
             if not known:
                 return None
             params[path] = known[0]
@@ -82,7 +81,7 @@ def _field(values: Any, path: str) -> Any:
 
 
 def applied(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values of a configuration with those of a trial in their place, without the section `tune`."""
+    """The plain values of a configuration with those of a trial in their place, without a section `tune`."""
     result = copy.deepcopy({key: value for key, value in base.items() if key != "tune"})
     for path, value in values.items():
         override(result, path, copy.deepcopy(value))
@@ -138,11 +137,3 @@ def text(value: Any) -> str:
     """A value in one line of YAML."""
     lines = yaml.safe_dump(value, default_flow_style=True, width=10**9, sort_keys=False).splitlines()
     return lines[0]  # a bare scalar is followed by the end of the document
-
-
-def _texts(given: Choices) -> dict[str, Any]:
-    """Each choice by what the storage, and TensorBoard, call it."""
-    texts = {value if isinstance(value, str) else json.dumps(value): value for value in given.choices}
-    if len(texts) < len(given.choices):
-        raise UserError(f"tune.space: choices that read the same: {list(given.choices)}. Name each once.")
-    return texts

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rmtl_tf import locks
 from rmtl_tf.config import TuneConfig
 from rmtl_tf.errors import UserError
-from rmtl_tf.layers.seeds import derive_seed
+from rmtl_tf.files import digest_json
 from rmtl_tf.tuning.space import suggest
 
 DATABASE = "study.db"
@@ -108,7 +108,7 @@ class Study:
             return trial, suggest(trial, self.tune.space)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = derive_seed(self.tune.seed, "sampler", self.worker, number)
+        seed = int(digest_json([self.tune.seed, self.worker, number])[:8], 16)
         if self.tune.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.tune.random_trials)

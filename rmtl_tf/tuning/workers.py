@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import TrialState
 from tqdm import tqdm
@@ -85,14 +84,10 @@ def _show(bar: tqdm, study: Study) -> int:
     """Says how it stands; the number of trials that ended."""
     finished = study.finished
     states = [trial.state for trial in finished]
-    shown: dict[str, Any] = {
-        "pruned": states.count(TrialState.PRUNED),
-        "failed": states.count(TrialState.FAIL),
-    }
+    counts = {"pruned": states.count(TrialState.PRUNED), "failed": states.count(TrialState.FAIL)}
     best = study.best
-    if best is not None:
-        shown = {"best": f"{best.value:.4f}", **shown}
-    bar.set_postfix(shown, refresh=False)
+    found = {} if best is None else {"best": f"{best.value:.4f}"}
+    bar.set_postfix({**found, **counts}, refresh=False)
     return len(finished)
 
 
