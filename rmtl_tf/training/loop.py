@@ -68,6 +68,7 @@ class Phase:
         evaluate: metrics on validation data, called after every epoch.
         monitor: the metric that stops early, higher is better.
         incumbent: its value for the weights the phase starts from; None where they are new.
+        shuffle_records: how many are shuffled with one another.
         checkpoint: file of this phase's checkpoint.
         checkpoint_steps: batches between checkpoints inside an epoch; one is written at the end of the
             execution that reaches them.
@@ -88,6 +89,7 @@ class Phase:
         table: RecordTable,
         extras: Mapping[str, np.ndarray] | None,
         batch_size: int,
+        shuffle_records: int,
         seed: int,
         max_epochs: int,
         patience: int,
@@ -106,8 +108,8 @@ class Phase:
         self.turns: Callable[[np.ndarray], list[tuple[keras.Model, np.ndarray]]]
         self.turns = getattr(model, "turns", lambda plan: [(model, plan)])
         self.cluster, self.parts = cluster or Cluster(), parts or Parts.whole(table)
-        self.batcher = Batcher(table, extras)
-        self.batch_size, self.seed = batch_size, seed
+        self.batcher = Batcher(table, extras, shuffle_records)
+        self.batch_size, self.shuffle_records, self.seed = batch_size, shuffle_records, seed
         self.max_epochs, self.patience = max_epochs, patience
         self.evaluate, self.monitor = evaluate, monitor
         self.checkpoint, self.checkpoint_steps = checkpoint, checkpoint_steps
@@ -136,7 +138,7 @@ class Phase:
 
     def _epoch(self) -> None:
         progress = self.progress
-        plan, rows = self.parts.plan(self.batch_size, self.seed, progress.epoch)
+        plan, rows = self.parts.plan(self.batch_size, self.seed, progress.epoch, self.shuffle_records)
         turns = self.turns(plan)
         if len(turns) > 1:
             rows = np.concatenate([(part >= 0).sum(axis=1) for _, part in turns])

@@ -41,6 +41,7 @@ def make_phase(checkpoint, kill_at=None, learning_rate=1e-2, weighting=None, **c
         "table": TRAIN,
         "extras": None,
         "batch_size": 10,
+        "shuffle_records": 1000,
         "seed": 11,
         "max_epochs": 4,
         "patience": 3,
