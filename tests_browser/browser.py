@@ -49,6 +49,7 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
+        self.driver.get("about:blank")  # else another #part of the same page would not load it again
         self.messages(), self.requests()  # of the page before
         self.driver.get(url)
 

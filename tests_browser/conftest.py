@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser):
     parser.addoption("--pictures", type=Path, help="folder to write docs/images/*.png to")
+    parser.addoption("--root", type=Path, help="of a run and a study that are there already")
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,10 @@ def browser():
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory, request):
-    """The root of a run and of a study of four trials on its data. With `--pictures` the whole simulator run."""
+    """The root of a run and of a study of eight trials on its data; with `--pictures` of the whole simulator
+    configuration."""
+    if (there := request.config.getoption("--root")) is not None:
+        return there
     root = tmp_path_factory.mktemp("browser") / "root"
     small = [] if request.config.getoption("--pictures") else SMALL
     settings = ["--config", "configs/simulator.yaml", "--set", f"root={root}", *small]

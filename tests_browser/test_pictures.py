@@ -46,7 +46,7 @@ def test_study(browser, study, folder):
 def test_tensorboard(browser, serve, root, folder):
     address = serve(only(root, "Trainer/*/model_run/tensorboard"))
     browser.open(f"{address}?{SCALARS}#timeseries", 1280, 960)
-    browser.until(has("finetune-control", "actor/validation_auc/click"))
+    browser.until(has("finetune-control", "actor/validation_auc", "/click"))
     time.sleep(4)  # lines are drawn as their points arrive
     browser.picture(folder / "tensorboard.png")
     check(folder / "tensorboard.png")

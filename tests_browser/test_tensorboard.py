@@ -15,7 +15,7 @@ TEXT = """(() => {
   const read = node => [...node.childNodes].map(child =>
     child.nodeType === 3 ? child.textContent
     : child.nodeType !== 1 || ['STYLE', 'SCRIPT', 'TEMPLATE'].includes(child.tagName) ? ''
-    : read(child.shadowRoot || child) + ' ').join(' ');
+    : (child.shadowRoot ? read(child.shadowRoot) : '') + ' ' + read(child) + ' ').join(' ');
   return read(document.body).replace(/\\s+/g, ' ');
 })()"""
 NOTHING = ("No dashboards are active", "No data for the current dashboard", "No scalar data was found")

@@ -42,8 +42,8 @@ def states(root):
 
 @pytest.fixture(scope="module")
 def tuned(finished, tmp_path_factory):
-    """(root, finished process, trials before) of a study that was killed in its second trial and started again
-    with two workers; the root is a copy of a run's."""
+    """(root, finished process, trials before) of a study that was killed in its second trial and started
+    again with two workers; the root is a copy of a run's."""
     root = tmp_path_factory.mktemp("tuned") / "root"
     shutil.copytree(finished[0], root)
     space = root.parent / "tune.yaml"
