@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.inputs import Batcher, RecordTable
-from rmtl_tf.training.checkpoint import assign, copies, load_checkpoint, save_checkpoint, view
+from rmtl_tf.training.checkpoint import assign, copies, copy_into, load_checkpoint, save_checkpoint
 from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.observing import tell
 from rmtl_tf.training.parts import Parts
@@ -182,12 +182,15 @@ class Phase:
     def _keep(self, values: Sequence[Any]) -> None:
         """Makes these the best weights, in their place: two copies of them may not fit."""
         for best, value in zip(self.best, values, strict=True):
-            np.copyto(best, view(value))
+            copy_into(best, value)
 
     def save(self) -> None:
         if not self.cluster.is_chief:
             return
-        groups = {"kept": self.kept, "state": self.state, "best": self.best}
+        # Nobody goes on from the state of a finished phase; beside large tables it is most of the file.
+        groups: dict[str, Sequence[Any]] = {"best": self.best}
+        if not self.progress.finished:
+            groups |= {"kept": self.kept, "state": self.state}
         save_checkpoint(self.checkpoint, groups, asdict(self.progress))
 
     def _restore(self) -> None:
@@ -203,10 +206,11 @@ class Phase:
         self.cluster.spread([v for v in self.state if v.name == SEED_STATE])
 
     def _assign(self, groups: Mapping[str, Sequence[np.ndarray]], meta: Mapping[str, Any]) -> None:
-        assign(self.kept, groups["kept"])
-        assign(self.state, groups.get("state", []))
-        self._keep(groups["best"])
         self.progress = Progress(**meta)
+        self._keep(groups["best"])
+        if not self.progress.finished:
+            assign(self.kept, groups["kept"])
+            assign(self.state, groups.get("state", []))
         log.info("%s: resumed at epoch %d, batch %d", self.name, self.progress.epoch + 1, self.progress.step)
 
 

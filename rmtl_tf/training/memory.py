@@ -227,7 +227,14 @@ def _learning(
         Part(f"optimizer of the {what}", network, kept),
         Part(f"a step of the {what}", network, step),
     )
-    return (*parts, Part(f"best weights of the {what}", network, 1)) if best else parts
+    if not best:
+        return parts
+    # TensorFlow's allocator keeps what the phase had while Keras copies the weights to write them.
+    return (
+        *parts,
+        Part(f"best weights of the {what}", network, 1),
+        Part(f"writing the weights of the {what}", network, 2),
+    )
 
 
 def _size(table: RecordTable) -> int:
