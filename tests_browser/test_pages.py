@@ -126,7 +126,8 @@ def test_words_stand_out_from_the_paper_in_light_and_in_dark(browser, page, dark
 def test_folded_parts_of_the_report_open(browser, report):
     browser.open(report.as_uri())
     first = browser.driver.find_element("css selector", "details summary")
-    browser.driver.execute_script("arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})", first)
+    to_it = "arguments[0].scrollIntoView({behavior: 'instant', block: 'center'})"
+    browser.driver.execute_script(to_it, first)
     first.click()
     assert browser.ask("document.querySelector('details').open")
     assert browser.ask("document.querySelector('details pre').getBoundingClientRect().height") > 20
