@@ -1,13 +1,13 @@
-"""`status`, `lineage`, `diff`, `gc`: what ran, what made it, what differs, what nobody needs any more."""
+"""`status`, `lineage`, `diff`, `gc`, `fetch`: what ran, what made it, what differs, what nobody needs."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from commands.base import Commands, config_option, configuration, set_option
+from commands.base import Commands, a_place, config_option, configuration, set_option
 from components import garbage, summary
 from components.lineage import difference_text, lineage_text
+from rmtl_tf import storage
 from rmtl_tf.errors import UserError
 
 
@@ -15,14 +15,14 @@ def add(commands: Commands) -> None:
     of_status = commands.add("status", "steps, cache hits, durations, artifacts and pushed versions", status)
     where = of_status.add_mutually_exclusive_group(required=True)
     config_option(where)
-    where.add_argument("--root", type=Path, metavar="FOLDER", help="or its pipeline root")
+    where.add_argument("--root", type=a_place, metavar="FOLDER", help="or its pipeline root")
     set_option(of_status)
     of_lineage = commands.add(
         "lineage", "what made a pushed version or an artifact, from the raw files on", lineage
     )
     of_lineage.add_argument(
         "place",
-        type=Path,
+        type=a_place,
         metavar="VERSION",
         help="number of a pushed version (with --config); or a folder: of a version, a step's outputs, a run",
     )
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     for number in ("first", "second"):
         of_diff.add_argument(
             number,
-            type=Path,
+            type=a_place,
             metavar=number.upper(),
             help="a run's root, a step's outputs, or a pushed version",
         )
@@ -45,6 +45,13 @@ def add(commands: Commands) -> None:
     of_gc.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     of_gc.add_argument(
         "--keep-days", type=float, default=0.0, metavar="N", help="also keep what was made in the last N days"
+    )
+    of_fetch = commands.add("fetch", "copy what is on an object store; print where the copy is", fetch)
+    of_fetch.add_argument(
+        "place",
+        type=a_place,
+        metavar="URI",
+        help="for example of a report, TensorBoard logs, a pushed version",
     )
 
 
@@ -61,7 +68,7 @@ def lineage(arguments: argparse.Namespace) -> None:
     if place.name == str(place) and str(place).isdecimal():
         if arguments.config is None:
             raise UserError(f"lineage: version {place} of which run? Add --config FILE, or give its folder.")
-        place = configuration(arguments).serving_directory / place
+        place = configuration(arguments).serving_directory / str(place)
     print(lineage_text(place, arguments.check))
 
 
@@ -79,3 +86,7 @@ def gc(arguments: argparse.Namespace) -> None:
     total = sum(found.removed.values()) / 1e6
     verb = "would be removed" if arguments.dry_run else "removed"
     print(f"{len(found.removed)} outputs of steps {verb} ({total:.1f} MB); {len(found.kept)} are needed.")
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    print(storage.local(arguments.place))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from components.base import Component
 from rmtl_tf.config import RunConfig, load_config
+from rmtl_tf.errors import UserError
+from rmtl_tf.places import place
 
 FORM = argparse.RawDescriptionHelpFormatter
 Command = Callable[[argparse.Namespace], None]
@@ -46,10 +48,18 @@ class Commands:
         return sub
 
 
+def a_place(text: str) -> Path:
+    """An argument that names a local path or a URI of an object store."""
+    try:
+        return place(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def config_option(sub: argparse._ActionsContainer, required: bool = False) -> None:
     sub.add_argument(
         "--config",
-        type=Path,
+        type=a_place,
         required=required,
         metavar="FILE",
         help="configuration of the run, see configs/",

@@ -6,8 +6,9 @@ import argparse
 import re
 from pathlib import Path
 
-from commands.base import FORM, Commands, configuration
+from commands.base import FORM, Commands, a_place, configuration
 from components.summary import shown
+from rmtl_tf import storage
 from rmtl_tf.errors import UserError
 
 INFER_SCHEMA = """\
@@ -28,7 +29,7 @@ def add(commands: Commands) -> None:
     of_validate = commands.add_configured("validate", "hold serving requests against the schema", validate)
     of_validate.add_argument(
         "--examples",
-        type=Path,
+        type=a_place,
         required=True,
         metavar="FILE",
         help="TFRecords of one-record tf.train.Examples",
@@ -37,7 +38,10 @@ def add(commands: Commands) -> None:
         "--environment", default="SERVING", metavar="NAME", help="of the schema; default: SERVING"
     )
     of_validate.add_argument(
-        "--statistics", type=Path, metavar="FOLDER", help="of ExampleGen: report the skew to its train split"
+        "--statistics",
+        type=a_place,
+        metavar="FOLDER",
+        help="of ExampleGen: report the skew to its train split",
     )
     of_schema = commands.parsers.add_parser(
         "infer-schema",
@@ -46,7 +50,7 @@ def add(commands: Commands) -> None:
         formatter_class=FORM,
     )
     of_schema.set_defaults(command=infer_schema)
-    of_schema.add_argument("file", type=Path, metavar="FILE", help="CSV (with a header) or Parquet file")
+    of_schema.add_argument("file", type=a_place, metavar="FILE", help="CSV (with a header) or Parquet file")
     of_schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write; default: print")
     of_schema.add_argument(
         "--rows", type=_positive, default=200_000, help="rows to look at (default: 200000)"
@@ -62,13 +66,14 @@ def validate(arguments: argparse.Namespace) -> None:
 
     data = configuration(arguments).data
     schema = read_schema(data.data_schema)
+    statistics = arguments.statistics
     found = validate_requests(
-        arguments.examples,
+        storage.local(arguments.examples),
         schema,
         feedback_columns(data.feedback, schema),
         data.validation.severity,
         arguments.environment,
-        arguments.statistics,
+        None if statistics is None else storage.local(statistics),
     )
     for comparison in found.comparisons:
         if comparison.passed:
@@ -82,7 +87,7 @@ def validate(arguments: argparse.Namespace) -> None:
 def infer_schema(arguments: argparse.Namespace) -> None:
     from rmtl_tf.data.infer_schema import draft_schema
 
-    text = draft_schema(arguments.file, arguments.rows)
+    text = draft_schema(storage.local(arguments.file), arguments.rows)
     if arguments.output is None:
         print(text, end="")
         return

@@ -11,6 +11,7 @@ from components.run_status import CACHED
 from components.runner import run as run_components
 from components.trainer import Trainer, job_file
 from rmtl_tf.errors import UserError
+from rmtl_tf.places import twin
 from rmtl_tf.training.profiling import profiled_phases
 
 logger = logging.getLogger(__name__)
@@ -61,4 +62,4 @@ def worker(arguments: argparse.Namespace) -> None:
             "pipeline.py worker: expected training.strategy multi_worker or parameter_server, received "
             f"{config.training.strategy}, which has no workers."
         )
-    follow(config.training.strategy, job_file(config.pipeline_root.resolve() / Trainer.__name__))
+    follow(config.training.strategy, job_file(twin(config.pipeline_root).resolve() / Trainer.__name__))

@@ -18,6 +18,7 @@ from rmtl_tf import locks
 from rmtl_tf.config import RunConfig, parse_config, read_values, set_values
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import write_text
+from rmtl_tf.places import place
 
 BEST_FILE = "best.yaml"
 REPORT_FILE = "tuning.html"
@@ -31,7 +32,7 @@ def add(commands: Commands) -> None:
     )
     sub.add_argument(
         "--space",
-        type=Path,
+        type=place,
         metavar="FILE",
         help="YAML of what to try; default: the section tune of the configuration (docs/tuning.md)",
     )

@@ -4,6 +4,8 @@ A component does not know its runner. It reads its inputs, writes into output di
 given empty (or as a killed run left them, where `RESUMABLE`), and returns nothing. Everything
 that can change its result is in its inputs, its parameters, its source and `external`: from these
 the runner derives the key under which the outputs are kept, so equal keys mean equal work.
+
+`execute` gets local folders; what the others get may be a remote place (`rmtl_tf.places`).
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ from components.base import (
     TRANSFORM_GRAPH,
     Component,
 )
-from rmtl_tf import serving_versions
+from rmtl_tf import serving_versions, storage
 from rmtl_tf.config import EvaluationConfig, FeedbackConfig, HistoryConfig, Strict
 from rmtl_tf.files import digest_file, write_json
+from rmtl_tf.places import place
 
 CONTROL = "control"
 PUSHED = "pushed"
@@ -55,7 +56,7 @@ class Evaluator(Component):
         # The baseline is the newest pushed model that is not this one, so pushing this one changes nothing.
         live = _live(inputs, parameters)
         digest = "" if live is None else serving_versions.model_digest(live)
-        return {"schema": digest_file(Path(parameters.data_schema)), "live model": digest}
+        return {"schema": digest_file(place(parameters.data_schema)), "live model": digest}
 
     @staticmethod
     def execute(
@@ -77,8 +78,8 @@ class Evaluator(Component):
 
 
 def _live(inputs: Mapping[str, Path], parameters: EvaluatorParameters) -> Path | None:
-    candidate = serving_versions.model_digest(inputs["model"] / "Format-Serving")
-    return serving_versions.latest_other_than(Path(parameters.serving_directory), candidate)
+    candidate = serving_versions.model_digest(storage.held(inputs["model"]) / "Format-Serving")
+    return serving_versions.latest_other_than(place(parameters.serving_directory), candidate)
 
 
 def _evaluate(
@@ -150,7 +151,7 @@ def _against_live(
     config = parameters.evaluation
     schema = read_schema(parameters.data_schema)
     tasks = schema.task_names
-    model = PushedModel(live)
+    model = PushedModel(storage.local(live))
     # As far back as the pushed model looks, whatever the candidate does; its encoder is its own.
     history = None
     if model.history_length:

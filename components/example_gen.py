@@ -9,9 +9,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from components.base import EXAMPLE_STATISTICS, EXAMPLES, RAW_LOGS, Component, Output
+from rmtl_tf import storage
 from rmtl_tf.config import DataConfig, SimulatorConfig, Strict, ValidationConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file
+from rmtl_tf.places import place
 
 
 class ExampleGenParameters(Strict):
@@ -40,7 +42,7 @@ class ExampleGen(Component):
         from rmtl_tf.data.datasets import get_reader
         from rmtl_tf.schema import read_schema
 
-        schema = Path(parameters.data.data_schema)
+        schema = place(parameters.data.data_schema)
         if not schema.is_file():
             raise UserError(
                 f"schema {schema}: no such file. Give one: --set data.schema=data_schemas/NAME.pbtxt."
@@ -94,7 +96,7 @@ def describe_examples(examples: Path, data: DataConfig) -> None:
     schema = read_schema(data.data_schema)
     write_metadata(
         examples,
-        Path(data.data_schema).stem,
+        place(data.data_schema).stem,
         raw_columns(schema, feedback_columns(data.feedback, schema)),
         "Session records: one Example is a session window, lists hold a value for each of its steps.",
     )
@@ -107,4 +109,4 @@ def _source(inputs: Mapping[str, Path], parameters: ExampleGenParameters) -> Pat
         raise UserError(
             "raw logs: data.path is not given. Give the folder with the raw files: --set data.path=FOLDER."
         )
-    return Path(parameters.data.path)
+    return storage.local(place(parameters.data.path))

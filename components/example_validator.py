@@ -10,9 +10,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from components.base import EXAMPLE_ANOMALIES, EXAMPLE_STATISTICS, EXAMPLES, Component
+from rmtl_tf import storage
 from rmtl_tf.config import FeedbackConfig, Strict, ValidationConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file, digest_json, digest_tree
+from rmtl_tf.places import place
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class ExampleValidator(Component):
 
     @staticmethod
     def external(inputs: Mapping[str, Path], parameters: ExampleValidatorParameters) -> dict[str, str]:
-        digests = {"schema": digest_file(Path(parameters.data_schema))}
+        digests = {"schema": digest_file(place(parameters.data_schema))}
         if (baseline := _baseline(parameters)) is not None:
             digests["baseline"] = digest_json(digest_tree(baseline))
         return digests
@@ -70,10 +72,10 @@ class ExampleValidator(Component):
 def _baseline(parameters: ExampleValidatorParameters) -> Path | None:
     if parameters.validation.baseline is None:
         return None
-    folder = Path(parameters.validation.baseline)
+    folder = place(parameters.validation.baseline)
     if not (folder / "Split-train").is_dir():
         raise UserError(
             f"data.validation.baseline: expected statistics of an earlier run with Split-train in it, "
             f"received {folder}. ExampleGen writes them to <run>/ExampleGen/<key>/statistics."
         )
-    return folder
+    return storage.local(folder)

@@ -13,6 +13,7 @@ from rmtl_tf import serving_versions
 from rmtl_tf.console import duration, table
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_json, digest_tree, read_json
+from rmtl_tf.places import is_remote
 
 _SHORT = 12
 _FILE = "file "
@@ -79,7 +80,7 @@ def find(place: Path) -> Step:
     Raises:
         UserError: it is none of these, or what made it is gone.
     """
-    place = place.resolve()
+    place = place if is_remote(place) else place.resolve()
     if (place / EXECUTION_FILE).is_file():
         return read_step(place)
     if (place / serving_versions.MANIFEST).is_file():

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from components.base import INFRA_BLESSING, MODEL, MODEL_BLESSING, PUSHED_MODEL, Component
-from rmtl_tf import serving_versions
+from rmtl_tf import serving_versions, storage
 from rmtl_tf.config import Strict
 from rmtl_tf.files import read_json, write_json
+from rmtl_tf.places import is_remote, place
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ class Pusher(Component):
         if pushed["path"] is None:
             return True
         if pushed["pushed"]:
-            return serving_versions.latest(Path(parameters.directory).resolve()) == Path(pushed["path"])
-        return Path(pushed["path"]).is_dir()
+            return serving_versions.latest(_directory(parameters)) == place(pushed["path"])
+        return place(pushed["path"]).is_dir()
 
 
 def push_blessed(inputs: Mapping[str, Path], parameters: PusherParameters) -> dict[str, Any]:
@@ -71,6 +72,7 @@ def push_blessed(inputs: Mapping[str, Path], parameters: PusherParameters) -> di
     Args:
         inputs: directories of `model`, `blessing` and `infra_blessing`.
     """
+    inputs = {key: storage.local(inputs[key]) for key in Pusher.INPUTS}
     refusals = []
     if not (inputs["blessing"] / "BLESSED").is_file():
         refusals.append(f"the Evaluator did not bless it ({_failed(inputs['blessing'] / 'blessing.json')})")
@@ -84,7 +86,7 @@ def push_blessed(inputs: Mapping[str, Path], parameters: PusherParameters) -> di
     warmup = inputs["infra_blessing"] / "warmup" / "tf_serving_warmup_requests"
     push = serving_versions.push(
         inputs["model"] / "Format-Serving",
-        Path(parameters.directory).resolve(),
+        _directory(parameters),
         keep=parameters.keep,
         warmup=warmup if warmup.is_file() else None,
         label=parameters.label,
@@ -101,6 +103,11 @@ def push_blessed(inputs: Mapping[str, Path], parameters: PusherParameters) -> di
         reason = f"version {push.version} holds this model already"
     pushed = {"pushed": not push.rolled_back, "version": str(push.version), "path": str(push.path)}
     return {**pushed, "reason": reason}
+
+
+def _directory(parameters: PusherParameters) -> Path:
+    directory = place(parameters.directory)
+    return directory if is_remote(directory) else directory.resolve()
 
 
 def _failed(report: Path) -> str:

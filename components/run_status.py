@@ -13,6 +13,7 @@ from typing import Any
 from rmtl_tf import locks
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import read_json, write_json
+from rmtl_tf.places import is_remote
 
 STATUS_FILE = "status.json"
 LOCK_FILE = ".lock"
@@ -114,8 +115,9 @@ def read_status(root: Path) -> dict[str, Any]:
             f"{root}: no run found (expected {root / STATUS_FILE}). Start one with: "
             "python pipeline.py run --config configs/simulator.yaml"
         ) from None
+    # The process of a run on an object store may be another machine's: its lease says whether it lives.
     alive = status["state"] != RUNNING or (
-        _alive(status["pid"]) and locks.holder(root / LOCK_FILE) is not None
+        (is_remote(root) or _alive(status["pid"])) and locks.holder(root / LOCK_FILE) is not None
     )
     if not alive:
         status["state"] = INTERRUPTED

@@ -21,10 +21,11 @@ from components import run_status as state
 from components.base import Component, Output
 from components.run_status import StatusFile, StepResult
 from components.sources import source_digest
-from components.store import Artifact, cached, execute, sweep, work_directory
-from rmtl_tf import locks
+from components.store import Artifact, cached, execute, note, sweep, work_directory
+from rmtl_tf import locks, storage
 from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.files import digest_json
+from rmtl_tf.places import is_remote
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def run(
 
     Args:
         components: the pipeline; every input must be the output of an earlier component.
-        root: pipeline root; created.
+        root: pipeline root, local or on an object store; created.
         on_event: called with every step when it starts to run (state `running`) and when it ends.
         name: what status calls the run; default: the root's name.
         status_file: below the root; another one where this is no run of the pipeline, so that `status`,
@@ -58,7 +59,7 @@ def run(
         Exception: anything else a component raises. In both cases status says which step failed.
     """
     _check_order(components)
-    root = root.resolve()
+    root = root if is_remote(root) else root.resolve()
     sources = {component.name: source_digest(type(component)) for component in components}
     with locks.exclusive(root / state.LOCK_FILE, waiting=lambda pid: _say_waiting(root, pid)):
         names = [component.name for component in components]
@@ -105,6 +106,7 @@ class _Run:
             record = cached(component, final, step.key)
             sweep(final)
             if record is not None:
+                note(final, record)
                 step = replace(step, state=state.CACHED)
             else:
                 self._tell(step)
@@ -120,7 +122,7 @@ class _Run:
         for key, output in component.outputs.items():
             self._artifacts[output] = Artifact(outputs[key], record["outputs"][key]["digest"], step.key)
         step = replace(step, seconds=time.monotonic() - began, outputs=outputs, made_in=record["seconds"])
-        shutil.rmtree(self._root / "failed" / component.name, ignore_errors=True)
+        storage.remove_tree(self._root / "failed" / component.name)
         self._tell(step)
         return step
 
@@ -169,11 +171,15 @@ def _error_first() -> Iterator[None]:
 def _keep(error: UserError, directory: Path) -> None:
     """Copies the files of `error.keep` to `directory` and says so in the message."""
     kept = []
-    shutil.rmtree(directory, ignore_errors=True)
+    storage.remove_tree(directory)
     for path in error.keep:
-        directory.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
-            kept.append(Path(shutil.copy2(path, directory / path.name)))
+            if is_remote(directory):
+                (directory / path.name).write_bytes(path.read_bytes())
+            else:
+                directory.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, directory / path.name)
+            kept.append(directory / path.name)
     if kept:
         error.keep = tuple(kept)
         error.args = ("\n".join([str(error), *(f"Kept: {path}" for path in kept)]),)

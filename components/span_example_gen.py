@@ -9,7 +9,9 @@ from pydantic import Field
 
 from components.base import Component
 from components.example_gen import ExampleGen, ExampleGenParameters, FileExampleGen, describe_examples
+from rmtl_tf import storage
 from rmtl_tf.config import DataConfig, SpansConfig, Strict
+from rmtl_tf.places import place
 
 
 class SpanParameters(ExampleGenParameters):
@@ -37,7 +39,7 @@ class SpanExampleGen(FileExampleGen):
         assert isinstance(parameters, SpanParameters)
         data = parameters.data
         ingest(
-            Path(data.path or ""),
+            storage.local(place(data.path or "")),
             outputs["examples"],
             outputs["statistics"],
             data,
@@ -73,7 +75,7 @@ class JoinSpans(Component):
     def external(inputs: Mapping[str, Path], parameters: JoinParameters) -> dict[str, str]:
         from rmtl_tf.files import digest_file
 
-        return {"schema": digest_file(Path(parameters.data.data_schema))}
+        return {"schema": digest_file(place(parameters.data.data_schema))}
 
     @staticmethod
     def execute(inputs: Mapping[str, Path], outputs: Mapping[str, Path], parameters: JoinParameters) -> None:

@@ -2,6 +2,9 @@
 
 They are written in `<root>/<Component>/.work-<key[:16]>/` and renamed when complete, with
 `execution.json` beside them: what made them, from what. Only the holder of the root's lock writes.
+
+Of a root on an object store that happens in its twin, a local folder; what is complete there is sent to the
+root, `execution.json` last.
 """
 
 from __future__ import annotations
@@ -10,14 +13,17 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from components.base import Component
 from components.provenance import commit, versions
 from components.run_status import now
+from rmtl_tf import storage
+from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_json, digest_tree, publish, read_json, write_json
+from rmtl_tf.places import is_remote, twin
 
 EXECUTION_FILE = "execution.json"
 CHECKPOINTS = ".checkpoints"
@@ -41,7 +47,8 @@ def cached(component: Component, final: Path, key: str) -> dict[str, Any] | None
         whole = record["key"] == key and set(record["outputs"]) == set(outputs)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    if not whole or not all(path.is_dir() for path in outputs.values()):
+    # On an object store the record is written last and removed first: with it, all is there.
+    if not whole or not (is_remote(final) or all(path.is_dir() for path in outputs.values())):
         return None
     return record if component.still_valid(outputs, component.parameters) else None
 
@@ -54,7 +61,59 @@ def execute(
     final: Path,
     root: Path,
 ) -> dict[str, Any]:
-    """Runs the component aside and publishes its outputs; returns their execution record."""
+    """Runs the component aside and publishes its outputs; returns their execution record.
+
+    Raises:
+        UserError: from the component; or an input on an object store is not what was recorded.
+    """
+    if not is_remote(final):
+        return _execute(component, inputs, identity, key, final, root)
+    copy = twin(final)
+    record = cached(component, copy, key)
+    # What a run finished that was killed before it had sent everything need not be made again.
+    if record is None or not _as_recorded(copy, record):
+        copied = {k: _fetched(artifact) for k, artifact in inputs.items()}
+        record = _execute(component, copied, identity, key, copy, twin(root))
+    storage.publish(copy, final, last=(EXECUTION_FILE,))
+    for output in component.OUTPUTS:
+        storage.remember(final / output)
+    return record
+
+
+def _fetched(artifact: Artifact) -> Artifact:
+    copy = twin(artifact.path)
+    if artifact.digest == digest_json({}):
+        copy.mkdir(parents=True, exist_ok=True)  # a store has no empty folders
+    else:
+        copy = storage.local(artifact.path)
+    if digest_json(digest_tree(copy)) != artifact.digest:
+        raise UserError(
+            f"{artifact.path}: expected what its {EXECUTION_FILE} recorded, found something else. Remove the "
+            f"folder {artifact.path.parent}, and the next run makes it again."
+        )
+    return replace(artifact, path=copy)
+
+
+def _as_recorded(final: Path, record: Mapping[str, Any]) -> bool:
+    return all(
+        digest_json(digest_tree(final / key)) == output["digest"] for key, output in record["outputs"].items()
+    )
+
+
+def note(final: Path, record: Mapping[str, Any]) -> None:
+    """Tells the twin of cached outputs what made them: steps after it, the report above all, look there."""
+    if is_remote(final) and not (twin(final) / EXECUTION_FILE).is_file():
+        write_json(twin(final) / EXECUTION_FILE, record)
+
+
+def _execute(
+    component: Component,
+    inputs: Mapping[str, Artifact],
+    identity: Mapping[str, Any],
+    key: str,
+    final: Path,
+    root: Path,
+) -> dict[str, Any]:
     work = work_directory(final)
     if not component.RESUMABLE:
         shutil.rmtree(work, ignore_errors=True)
@@ -105,6 +164,8 @@ def _replace(work: Path, final: Path) -> None:
 
 
 def work_directory(final: Path) -> Path:
+    """Where outputs are written until they are complete: always a local folder."""
+    final = twin(final)
     return final.with_name(f".work-{final.name}")
 
 
@@ -116,6 +177,6 @@ def _input_record(artifact: Artifact, root: Path) -> dict[str, str]:
 def sweep(final: Path) -> None:
     """Removes what killed runs left of this component, but for unfinished work with the same key."""
     for pattern in (".work-*", ".stale-*"):
-        for path in final.parent.glob(pattern):
+        for path in twin(final).parent.glob(pattern):
             if path != work_directory(final):
                 shutil.rmtree(path)

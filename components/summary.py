@@ -11,6 +11,7 @@ from typing import Any
 from components.run_status import read_status
 from rmtl_tf import console, serving_labels, serving_versions
 from rmtl_tf.files import read_json
+from rmtl_tf.places import is_remote, place
 
 
 def run_summary(artifacts: Mapping[str, Path], name: str) -> str:
@@ -103,6 +104,8 @@ def status_text(root: Path, serving_directory: Path | None) -> str:
 
 def shown(path: Path) -> str:
     """A path as a person would type it: relative where it lies below the working directory."""
+    if is_remote(path):
+        return str(path)
     path = Path(os.path.abspath(path))
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
@@ -111,19 +114,19 @@ def shown(path: Path) -> str:
 def _openings(artifacts: Mapping[str, Path], pushed: Mapping[str, Any], name: str) -> list[str]:
     report = artifacts["report"] / "report.html"
     rows = [
-        ("HTML report", shown(report), f"{opener()} {shown(report)}"),
+        ("HTML report", shown(report), f"{opener()} {_here(report)}"),
         (
             "TensorBoard logs",
             shown(artifacts["model_run"] / "tensorboard"),
-            f"{tool('tensorboard')} --logdir {shown(artifacts['model_run'] / 'tensorboard')}",
+            f"{tool('tensorboard')} --logdir {_here(artifacts['model_run'] / 'tensorboard')}",
         ),
     ]
-    model = Path(pushed["path"]) if pushed["pushed"] else artifacts["model"] / "Format-Serving"
+    model = place(pushed["path"]) if pushed["pushed"] else artifacts["model"] / "Format-Serving"
     title = "Pushed SavedModel" if pushed["pushed"] else "SavedModel (not pushed)"
-    rows.append((title, shown(model), f"{tool('saved_model_cli')} show --dir {shown(model)} --all"))
+    rows.append((title, shown(model), f"{tool('saved_model_cli')} show --dir {_here(model)} --all"))
     if pushed["pushed"]:
-        base = shown(model.parent)  # docker wants a whole path
-        base = base if base.startswith("/") else f"$PWD/{base}"
+        base = _here(model.parent)  # docker wants a whole path
+        base = base if base.startswith(("/", "$")) else f"$PWD/{base}"
         mount = f"-v {base}:/models/{name} -e MODEL_NAME={name}"
         rows.append(("  in TF Serving", "", f"docker run --rm -p 8501:8501 {mount} tensorflow/serving"))
     lines = []
@@ -135,6 +138,11 @@ def _openings(artifacts: Mapping[str, Path], pushed: Mapping[str, Any], name: st
 def opener() -> str:
     """The command that opens a page in this system's browser."""
     return "open" if sys.platform == "darwin" else "xdg-open"
+
+
+def _here(path: Path) -> str:
+    """What a command on this machine reads a place as."""
+    return f"$({tool('python')} pipeline.py fetch {path})" if is_remote(path) else shown(path)
 
 
 def tool(name: str) -> str:
@@ -160,4 +168,4 @@ def _recorded_serving_directory(root: Path) -> Path | None:
     if not records:
         return None
     directory: str = read_json(records[-1])["parameters"]["directory"]
-    return Path(directory)
+    return place(directory)

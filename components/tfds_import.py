@@ -9,8 +9,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from components.base import RAW_LOGS, Component
+from rmtl_tf import storage
 from rmtl_tf.config import DataConfig, SessionConfig, Strict
 from rmtl_tf.files import digest_file, digest_json, digest_tree
+from rmtl_tf.places import place
 
 
 class TfdsImportParameters(Strict):
@@ -39,9 +41,9 @@ class TfdsImport(Component):
     def external(inputs: Mapping[str, Path], parameters: TfdsImportParameters) -> dict[str, str]:
         from rmtl_tf.data.tfds.source import find_dataset
 
-        directory = find_dataset(parameters.source, Path(parameters.path))
+        directory = storage.local(find_dataset(parameters.source, place(parameters.path)))
         return {
-            "schema": digest_file(Path(parameters.data_schema)),
+            "schema": digest_file(place(parameters.data_schema)),
             "dataset": digest_json(digest_tree(directory)),
         }
 
@@ -60,5 +62,5 @@ class TfdsImport(Component):
         schema = read_schema(parameters.data_schema)
         by_column = parameters.session.by == "column"
         columns = [f.name for f in schema.features if f.kind != "key" or by_column]
-        directory = find_dataset(parameters.source, Path(parameters.path))
+        directory = storage.local(find_dataset(parameters.source, place(parameters.path)))
         export_records(directory, columns, outputs["logs"] / RECORDS_FILE)

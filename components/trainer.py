@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from components.base import EXAMPLES, MODEL, MODEL_RUN, TRANSFORM_GRAPH, Component
-from rmtl_tf import serving_versions
+from rmtl_tf import serving_versions, storage
 from rmtl_tf.backbones import BACKBONES
 from rmtl_tf.config import FeedbackConfig, ModelConfig, ServingConfig, Strict, TrainingConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file, digest_json, digest_tree, read_json, write_json
+from rmtl_tf.places import place
 
 if TYPE_CHECKING:
     from rmtl_tf.training.job import TrainingJob
@@ -51,11 +52,11 @@ class Trainer(Component):
 
     @staticmethod
     def external(inputs: Mapping[str, Path], parameters: TrainerParameters) -> dict[str, str]:
-        digests = {"schema": digest_file(Path(parameters.data_schema)), **_saved_critics(parameters)}
+        digests = {"schema": digest_file(place(parameters.data_schema)), **_saved_critics(parameters)}
         if (own := BACKBONES.own_file(parameters.model.backbone)) is not None:
             digests["backbone"] = digest_file(own)
         if (earlier := _earlier_model(inputs, parameters)) is not None:
-            digests["warm start"] = digest_json(digest_tree(earlier / "model"))
+            digests["warm start"] = digest_json(digest_tree(storage.held(earlier) / "model"))
         return digests
 
     @staticmethod
@@ -95,7 +96,7 @@ def training_job(inputs: Mapping[str, Path], parameters: TrainerParameters, dire
         training=parameters.training,
         seed=parameters.seed,
         directory=str(directory),
-        earlier=None if earlier is None else str(earlier),
+        earlier=None if earlier is None else str(storage.local(earlier)),
     )
 
 
@@ -116,14 +117,14 @@ def _earlier_model(inputs: Mapping[str, Path], parameters: TrainerParameters) ->
     if wanted == "none":
         return None
     if wanted != "blessed":
-        if not (Path(wanted) / "model" / "manifest.json").is_file():
+        if not (place(wanted) / "model" / "manifest.json").is_file():
             raise UserError(
                 f"training.warm_start: expected blessed, none or the folder of a Trainer's outputs, received "
                 f"{wanted}. They are in <root>/Trainer/<key>/."
             )
-        return Path(wanted)
-    serving = Path(parameters.serving_directory or "")
-    own = digest_json(digest_tree(inputs["transform_graph"]))
+        return place(wanted)
+    serving = place(parameters.serving_directory or "")
+    own = digest_json(digest_tree(storage.held(inputs["transform_graph"])))
     for version in reversed(serving_versions.versions(serving)):
         folder = serving_versions.source(serving / str(version))
         if folder is None or not (folder.parent / "manifest.json").is_file():
@@ -139,13 +140,13 @@ def _saved_critics(parameters: TrainerParameters) -> dict[str, str]:
     for arm in parameters.training.arms:
         if arm.saved_critic is None:
             continue
-        folder = Path(arm.saved_critic)
+        folder = place(arm.saved_critic)
         if not folder.is_dir():
             raise UserError(
                 f"training.arms, {arm.name}, critic.load: expected a folder with a saved critic, received "
                 f"{folder}, which is none. Training writes them to <run>/Trainer/<key>/model_run/critics/."
             )
-        digests[f"critic of {arm.name}"] = digest_json(digest_tree(folder))
+        digests[f"critic of {arm.name}"] = digest_json(digest_tree(storage.local(folder)))
     return digests
 
 

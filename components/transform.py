@@ -11,6 +11,7 @@ from pydantic import Field
 from components.base import EXAMPLES, TRANSFORM_GRAPH, Component
 from rmtl_tf.config import FeedbackConfig, Strict, TransformConfig
 from rmtl_tf.files import digest_file
+from rmtl_tf.places import place
 from rmtl_tf.schema import read_schema
 
 
@@ -34,7 +35,7 @@ class Transform(Component):
     def external(inputs: Mapping[str, Path], parameters: TransformParameters) -> dict[str, str]:
         schema = read_schema(parameters.data_schema)
         parameters.transform.check_features([f.name for f in schema.inputs if f.kind == "categorical"])
-        return {"schema": digest_file(Path(parameters.data_schema))}
+        return {"schema": digest_file(place(parameters.data_schema))}
 
     @staticmethod
     def execute(
@@ -61,7 +62,7 @@ class Transform(Component):
         transform(splits, schema, feedback, outputs["transform_graph"], parameters.beam)
         write_metadata(
             transformed,
-            f"{Path(parameters.data_schema).stem}_transformed",
+            f"{place(parameters.data_schema).stem}_transformed",
             transformed_columns(TransformGraph.load(outputs["transform_graph"])),
             "Transformed session records: lists hold an id or a number for each step of a session window.",
         )

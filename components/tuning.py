@@ -17,18 +17,22 @@ from components.base import Component
 from components.runner import run
 from components.sources import source_digest
 from components.trainer import Trainer, TrainerParameters, training_job
+from rmtl_tf import storage
 from rmtl_tf.config import RunConfig, TuneConfig, parse_config
 from rmtl_tf.errors import UserError, from_system
 from rmtl_tf.files import digest_json, read_json
+from rmtl_tf.places import twin
 from rmtl_tf.tuning.space import SECTIONS, applied
 
+FOLDER = "tuning"  # below the root
 CreatePipeline = Callable[[RunConfig], list[Component]]
 
 logger = logging.getLogger(__name__)
 
 
 def study_folder(config: RunConfig, tune: TuneConfig) -> Path:
-    return config.pipeline_root / "tuning" / tune.study
+    """Always on this machine, also where the root is on an object store: workers share the study's file."""
+    return twin(config.pipeline_root) / FOLDER / tune.study
 
 
 class Trials:
@@ -69,10 +73,10 @@ class Trials:
         assert isinstance(parameters, TrainerParameters)
         key = digest_json([step.parameters.model_dump(mode="json") for step in steps[:place]])
         if key not in self._prepared:
-            status = (self.folder / "data_status.json").resolve()
+            status = f"{FOLDER}/{self.tune.study}/data_status.json"
             results = run(steps[:place], config.pipeline_root, name=f"tune {config.name}", status_file=status)
             outputs = {name: path for result in results for name, path in result.outputs.items()}
-            self._prepared[key] = {name: outputs[name] for name in Trainer.INPUTS}
+            self._prepared[key] = {name: storage.local(outputs[name]) for name in Trainer.INPUTS}
         return self._prepared[key], parameters
 
     def work(self, worker: int) -> None:

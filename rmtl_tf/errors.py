@@ -36,7 +36,7 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def from_system(error: BaseException, place: Path) -> UserError | None:
-    """What a full disk or a missing permission means for a person; None for any other error.
+    """What a full disk, a missing permission or bucket means for a person; None for any other error.
 
     Libraries wrap the system's error or only quote its text: causes and texts are searched too.
 
@@ -44,6 +44,8 @@ def from_system(error: BaseException, place: Path) -> UserError | None:
         place: the file that is read, or the folder below which results are written.
     """
     for cause in _causes(error):
+        if told := _of_store(cause):
+            return UserError(told)
         code, path = _system_error(cause)
         if code in _FULL:
             free = ", ".join(f"{folder} {_free(folder)} MB" for folder in (place, tempfile.gettempdir()))
@@ -58,6 +60,38 @@ def from_system(error: BaseException, place: Path) -> UserError | None:
                 "raw files that can be read and a root that can be written. Change the permissions, or give "
                 "another place (--set data.path=FOLDER, root=FOLDER)."
             )
+    return None
+
+
+def _of_store(error: BaseException) -> str | None:
+    """What an error of an object store's client (botocore) means; None for another."""
+    if not type(error).__module__.startswith("botocore"):
+        return None
+    name, answer = type(error).__name__, getattr(error, "response", {}).get("Error", {})
+    code = answer.get("Code", "")
+    if name in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"):
+        return (
+            "Object store: no credentials found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "AWS_PROFILE, or give this machine a role."
+        )
+    if code == "NoSuchBucket":
+        bucket = answer.get("BucketName", "of that name")
+        return (
+            f"Object store: there is no bucket {bucket}. Create it, or give another place (--set "
+            "root=s3://BUCKET/PREFIX, data.path, push.directory)."
+        )
+    if code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "403"):
+        return (
+            f"Object store: access denied ({code}: {answer.get('Message', '')}). Expected credentials that "
+            "may list, read, write and remove objects in the places of this run. Change them or the policy."
+        )
+    if name in (
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ConnectionClosedError",
+        "ReadTimeoutError",
+    ):
+        return f"Object store: it cannot be reached: {error}. Check the network and AWS_ENDPOINT_URL."
     return None
 
 

@@ -1,4 +1,7 @@
-"""One writer at a time: an advisory lock on a file, freed by the system when its holder dies."""
+"""One writer at a time: an advisory lock on a file, freed by the system when its holder dies.
+
+On an object store a lease (`rmtl_tf.lease`) does the same between machines; within one, the lock of its twin.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from rmtl_tf.places import is_remote, twin
 
 # A reader of `holder` takes the lock for an instant; only a longer wait is worth telling.
 _PATIENCE_SECONDS = 0.2
@@ -24,6 +29,12 @@ def exclusive(path: Path, waiting: Callable[[int | None], None] | None = None) -
         path: the lock file; it and its folder are created.
         waiting: called once with the holder's process id (None if unknown) before a long wait.
     """
+    if is_remote(path):
+        from rmtl_tf.lease import lease
+
+        with exclusive(twin(path), waiting), lease(path, waiting):
+            yield
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as stream:
         _acquire(stream.fileno(), path, waiting)
@@ -35,6 +46,10 @@ def exclusive(path: Path, waiting: Callable[[int | None], None] | None = None) -
 
 def holder(path: Path) -> int | None:
     """Process id of who holds the lock of `path`; None if nobody does."""
+    if is_remote(path):
+        from rmtl_tf.lease import leaseholder
+
+        return leaseholder(path)
     try:
         stream = path.open(encoding="utf-8")
     except OSError:

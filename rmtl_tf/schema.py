@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from rmtl_tf.errors import UserError
+from rmtl_tf.places import place
 
 Kind = Literal["categorical", "numeric", "label", "timestamp", "key"]
 
@@ -148,7 +149,7 @@ def read_schema(path: str | Path) -> DataSchema:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    path = Path(path)
+    path = place(path)
     try:
         proto = text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
     except OSError as error:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.files import write_text
+from rmtl_tf.files import read_text, write_text
+from rmtl_tf.places import is_remote
 
 MODELS_CONFIG = "models.config"
 STABLE, CANARY = "stable", "canary"
@@ -56,9 +57,10 @@ def write_labels(directory: Path, labels: Mapping[str, int]) -> None:
     if config is None:
         config = model_server_config_pb2.ModelServerConfig()
         name = directory.resolve().name
-        config.model_config_list.config.add(
-            name=name, base_path=f"{SERVED_BELOW}/{name}", model_platform="tensorflow"
-        )
+        # Of the stores TF Serving reads gs:// itself; from others the folder is copied or mounted.
+        own = is_remote(directory) and str(directory).startswith("gs://")
+        base = str(directory) if own else f"{SERVED_BELOW}/{name}"
+        config.model_config_list.config.add(name=name, base_path=base, model_platform="tensorflow")
     model = config.model_config_list.config[0]
     model.model_version_policy.Clear()
     model.model_version_policy.specific.versions.extend(sorted(set(labels.values())))
@@ -73,7 +75,7 @@ def _read(path: Path) -> Any:
     from tensorflow_serving.config import model_server_config_pb2
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         return None
     try:

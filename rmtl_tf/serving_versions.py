@@ -7,6 +7,11 @@ visible by one rename of a finished directory to a number, and invisible by one 
     <directory>/models.config      which versions are `stable` and `canary` (`rmtl_tf.serving_labels`)
     <directory>/.rolled-back-4/    a version taken back; its number is not given out again
     <directory>/.staging-*, .removing-*    unfinished work of the holder of `.lock`
+
+On an object store nothing can be renamed. There `saved_model.pb`, without which TF Serving loads nothing, is
+sent last and removed first, and to us a version is there if it has one. TF Serving may list a number before:
+it then fails to load that, keeps what it serves, and tries again. Where it reads `models.config`, which
+changes when all is there, it does not even try.
 """
 
 from __future__ import annotations
@@ -20,13 +25,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rmtl_tf import locks
+from rmtl_tf import locks, storage
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_json, digest_tree, publish, read_json, write_json
+from rmtl_tf.places import is_remote, origin, place, twin
 from rmtl_tf.serving_labels import CANARY, LABELS, MODELS_CONFIG, STABLE, read_labels, write_labels
 
 MANIFEST = "manifest.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+_MODEL = "saved_model.pb"
+_LAST = (MANIFEST, _MODEL)
 _ROLLED_BACK, _STAGING, _REMOVING = ".rolled-back-", ".staging-", ".removing-"
 
 
@@ -85,7 +93,7 @@ def latest_other_than(directory: Path, digest: str) -> Path | None:
 def source(version: Path) -> Path | None:
     """The SavedModel a version was pushed from, if that is known and still there."""
     path = _manifest(version).get("source")
-    return Path(path) if path is not None and Path(path).is_dir() else None
+    return place(path) if path is not None and place(path).is_dir() else None
 
 
 def model_digest(saved_model: Path) -> str:
@@ -105,8 +113,8 @@ def push(
     none; called again, it finishes.
 
     Args:
-        saved_model: directory with `saved_model.pb`.
-        directory: model base path; created.
+        saved_model: local directory with `saved_model.pb`.
+        directory: model base path, local or on an object store; created.
         keep: number of versions that stay, at least 1.
         warmup: TFRecord of PredictionLogs that TF Serving replays when it loads the version.
         label: `stable` or `canary`.
@@ -116,12 +124,14 @@ def push(
     """
     if label not in LABELS:
         raise ValueError(f"`label` must be one of {', '.join(LABELS)}. Received: {label!r}")
-    if not (saved_model / "saved_model.pb").is_file():
+    if not (saved_model / _MODEL).is_file():
         raise UserError(f"push: expected a SavedModel in {saved_model}, found no saved_model.pb there.")
     if keep < 1:
         raise ValueError(f"`keep` must be at least 1. Received: {keep}")
     digest = model_digest(saved_model)
     with locks.exclusive(directory / ".lock"):
+        # A number that a killed push left half is not given out again: a server may have tried and given up.
+        taken = [*_listed(directory, ""), *_listed(directory, _ROLLED_BACK)]
         _clean(directory)
         newest = latest(directory)
         if newest is not None and _manifest(newest).get("model_digest") == digest:
@@ -131,12 +141,11 @@ def push(
             path = _rolled_back(directory, version)
             if _manifest(path).get("model_digest") == digest:
                 return Push(version, path, new=False, rolled_back=True)
-        taken = [*versions(directory), *_numbers(directory, _ROLLED_BACK)]
         version = max(taken, default=0) + 1
-        staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{os.getpid()}-", dir=directory))
+        staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{os.getpid()}-", dir=twin(directory)))
         _stage(saved_model, staging, warmup, {"model_digest": digest, "version": version})
         before = _labels(directory)
-        publish(staging, directory / str(version))
+        _publish(staging, directory / str(version))
         # The canary first: what was not promoted before it goes, so what stays below it was stable once.
         write_labels(directory, {STABLE: before.get(STABLE, version), CANARY: version})
         _prune(directory, keep)
@@ -185,6 +194,8 @@ def rollback(directory: Path) -> tuple[int, int]:
         )
     with locks.exclusive(directory / ".lock"):
         found = versions(directory)
+        if (unfinished := _finish_rollback(directory)) is not None:
+            return unfinished, versions(directory)[-1]
         if len(found) < 2:
             held = f"only version {found[0]}" if found else "no version"
             raise UserError(
@@ -193,7 +204,7 @@ def rollback(directory: Path) -> tuple[int, int]:
             )
         kept = {label: min(version, found[-2]) for label, version in _labels(directory).items()}
         write_labels(directory, kept)
-        publish(directory / str(found[-1]), _rolled_back(directory, found[-1]))
+        _take_back(directory, found[-1])
         return found[-1], found[-2]
 
 
@@ -223,7 +234,7 @@ def _stage(saved_model: Path, staging: Path, warmup: Path | None, about: Mapping
     manifest = {
         **about,
         "pushed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": str(saved_model.resolve()),
+        "source": str(origin(saved_model.resolve())),
         "files": digest_tree(staging),
     }
     write_json(staging / MANIFEST, manifest)
@@ -258,24 +269,61 @@ def _prune(directory: Path, keep: int) -> None:
     old = [directory / str(version) for version in found if version not in kept]
     old += [_rolled_back(directory, version) for version in _numbers(directory, _ROLLED_BACK)[:-keep]]
     for path in old:
-        path.rename(directory / f"{_REMOVING}{path.name}")
+        if is_remote(path):
+            storage.remove_tree(path, first=(_MODEL,))
+        else:
+            path.rename(directory / f"{_REMOVING}{path.name}")
     _clean(directory)
 
 
 def _clean(directory: Path) -> None:
     """Removes unfinished work. Only the lock's holder works here, so all of it is a dead process's."""
     for prefix in (_STAGING, _REMOVING):
-        for path in directory.glob(f"{prefix}*"):
+        for path in twin(directory).glob(f"{prefix}*"):
             shutil.rmtree(path)
-    for path in directory.glob(f".{MODELS_CONFIG}.*"):
+    for path in twin(directory).glob(f".{MODELS_CONFIG}.*"):
         path.unlink()
+    if is_remote(directory):
+        _finish_rollback(directory)
+        for prefix in ("", _ROLLED_BACK):
+            for version in {*_listed(directory, prefix)} - {*_numbers(directory, prefix)}:
+                storage.remove_tree(directory / f"{prefix}{version}")
+
+
+def _publish(staging: Path, final: Path) -> None:
+    if not is_remote(final):
+        publish(staging, final)
+        return
+    storage.publish(staging, final, last=_LAST)
+    shutil.rmtree(staging)
+
+
+def _take_back(directory: Path, version: int) -> None:
+    source, target = directory / str(version), _rolled_back(directory, version)
+    if is_remote(directory):
+        storage.move(source, target, last=_LAST)
+    else:
+        publish(source, target)
+
+
+def _finish_rollback(directory: Path) -> int | None:
+    """The version of a rollback that was killed when all was copied but not all removed; now it is."""
+    if not is_remote(directory):
+        return None
+    for version in sorted({*_numbers(directory, _ROLLED_BACK)} & {*_listed(directory, "")}):
+        storage.remove_tree(directory / str(version), first=(_MODEL,))
+        return version
+    return None
 
 
 def _numbers(directory: Path, prefix: str) -> list[int]:
-    if not directory.is_dir():
-        return []
-    names = [path.name for path in directory.iterdir() if path.name.startswith(prefix) and path.is_dir()]
-    numbers = [name.removeprefix(prefix) for name in names]
+    """The numbers of whole folders: on a local disk there are no others."""
+    return _listed(directory, prefix, holding=_MODEL if is_remote(directory) else "")
+
+
+def _listed(directory: Path, prefix: str, holding: str = "") -> list[int]:
+    names = storage.folders(directory, holding)
+    numbers = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
     return sorted(int(text) for text in numbers if text.isdecimal() and str(int(text)) == text)
 
 

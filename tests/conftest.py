@@ -1,8 +1,10 @@
-"""Shared by the tests: small tables of records, in memory."""
+"""Shared by the tests: small tables of records, in memory; an object store."""
 
 from __future__ import annotations
 
+import logging
 import os
+import uuid
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -83,3 +85,77 @@ def small_spec(encoder: str | None = None) -> InputSpec:
 @pytest.fixture
 def table():
     return make_table([3, 1, 5, 8, 2, 6, 1], cut=(2, 3))
+
+
+@pytest.fixture(scope="session")
+def store_environment():
+    """Environment variables by which any process finds a server that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def module_bucket(store_environment, tmp_path_factory):
+    """s3://<an empty bucket>, with this process, and those it starts, at home on that server."""
+    from rmtl_tf.places import SCRATCH, place
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in store_environment.items():
+            patch.setenv(name, value)
+        patch.setenv(SCRATCH, str(tmp_path_factory.mktemp("scratch")))
+        found = place(f"s3://bucket-{uuid.uuid4().hex[:12]}")
+        found.fs.mkdir(str(found.path))
+        yield found
+
+
+@pytest.fixture
+def bucket(store_environment, tmp_path, monkeypatch):
+    """As `module_bucket`, for one test."""
+    from rmtl_tf.places import SCRATCH, place
+
+    for name, value in store_environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(SCRATCH, str(tmp_path / "scratch"))
+    found = place(f"s3://bucket-{uuid.uuid4().hex[:12]}")
+    found.fs.mkdir(str(found.path))
+    return found
+
+
+class KilledError(Exception):
+    """Stands for the end of the process at that moment. (fsspec passes on only an `Exception`.)"""
+
+
+@pytest.fixture
+def kill_at(monkeypatch):
+    """kill_at(n): n more requests that write, copy or remove go through; then `KilledError` instead.
+
+    kill_at(None) lets everything through again.
+    """
+    from s3fs import S3FileSystem
+
+    left, real = [None], S3FileSystem._call_s3
+
+    async def counted(self, method, *arguments, **options):
+        if left[0] is not None and method.startswith(("put_", "copy_", "delete_", "create_", "upload_")):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KilledError
+        return await real(self, method, *arguments, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+
+    def start(n):
+        left[0] = n
+
+    return start

@@ -132,8 +132,8 @@ class TestHelp:
         script = (
             "import sys, pipeline; from rmtl_tf.config import load_config;"
             "pipeline.create_pipeline(load_config('configs/simulator.yaml'));"
-            "print(sorted({'tensorflow', 'keras', 'apache_beam', 'polars', 'pyarrow', 'matplotlib', 'numpy'}"
-            " & set(sys.modules)))"
+            "print(sorted({'tensorflow', 'keras', 'apache_beam', 'polars', 'pyarrow', 'matplotlib', 'numpy',"
+            " 'fsspec', 'upath'} & set(sys.modules)))"
         )
         answer = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY

@@ -15,6 +15,7 @@ from rmtl_tf.config.run import RunConfig
 from rmtl_tf.config.training import PRESETS, ArmConfig, preset
 from rmtl_tf.config.tune import SPACE_KINDS, TuneConfig
 from rmtl_tf.errors import UserError, nearest
+from rmtl_tf.places import place
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -36,7 +37,7 @@ def read_values(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing or no YAML mapping.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = place(path).read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except OSError as error:
         raise UserError(

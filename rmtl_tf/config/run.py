@@ -12,6 +12,7 @@ from rmtl_tf.config.data import DataConfig, TransformConfig
 from rmtl_tf.config.model import ModelConfig
 from rmtl_tf.config.training import TrainingConfig
 from rmtl_tf.config.tune import TuneConfig
+from rmtl_tf.places import place
 
 
 class EvaluationConfig(Strict):
@@ -60,7 +61,9 @@ class RunConfig(Strict):
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9_-]+$")
     seed: int = Field(0, ge=0, lt=2**31)
-    root: str | None = Field(None, description="pipeline root; none: runs/<name>")
+    root: str | None = Field(
+        None, description="pipeline root, a folder or a URI (docs/remote.md); none: runs/<name>"
+    )
     data: DataConfig = DataConfig()
     transform: TransformConfig = TransformConfig()
     model: ModelConfig = ModelConfig()
@@ -72,10 +75,10 @@ class RunConfig(Strict):
 
     @property
     def pipeline_root(self) -> Path:
-        return Path(self.root or f"runs/{self.name}")
+        return place(self.root or f"runs/{self.name}")
 
     @property
     def serving_directory(self) -> Path:
         return (
-            Path(self.push.directory) if self.push.directory else self.pipeline_root / "serving" / self.name
+            place(self.push.directory) if self.push.directory else self.pipeline_root / "serving" / self.name
         )

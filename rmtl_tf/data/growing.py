@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmtl_tf.config import SpansConfig
 from rmtl_tf.errors import UserError
+from rmtl_tf.places import place
 from rmtl_tf.schema import DataSchema
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def find_spans(pattern: str, config: SpansConfig) -> list[LogSpan]:
     before, after = pattern.split(PLACE)
     start, _, prefix = before.rpartition("/")
     suffix, _, rest = after.partition("/")
-    folder = Path(start or ("/" if before.startswith("/") else "."))
+    folder = place(start or ("/" if before.startswith("/") else "."))
     fits = re.compile(re.escape(prefix) + f"({_NAME})" + re.escape(suffix))
     names = sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else []
     found = [(match[1], path / rest) for path in names if (match := fits.fullmatch(path.name))]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rmtl_tf import storage
 from rmtl_tf.config import ArmConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.graph import TransformGraph, facts
 from rmtl_tf.files import digest_json, digest_tree
+from rmtl_tf.places import place
 from rmtl_tf.rl.critic_base import Critic
 from rmtl_tf.rl.critic_io import load_critic, read_metadata, save_critic
 from rmtl_tf.training.loop import Progress
@@ -17,6 +19,11 @@ from rmtl_tf.training.problem import Frozen
 from rmtl_tf.weighting import WEIGHTINGS
 
 CRITICS = "critics"
+
+
+def _saved(arm: ArmConfig) -> Path:
+    """The folder of the critic that an arm loads."""
+    return storage.local(place(arm.saved_critic or ""))
 
 
 @dataclass(frozen=True)
@@ -87,11 +94,11 @@ class Critics:
                 "no critic. Leave it out or choose another weighting, such as rmtl."
             )
         problem, width = self._trainer.problem, self._trainer.embedding_width()
-        return load_critic(Path(arm.saved_critic or ""), problem.spec, len(problem.tasks), width, self._state)
+        return load_critic(_saved(arm), problem.spec, len(problem.tasks), width, self._state)
 
     def _name(self, arm: ArmConfig) -> str:
         if arm.saved_critic is not None:
-            return f"loaded-{digest_json(digest_tree(Path(arm.saved_critic)))[:6]}"
+            return f"loaded-{digest_json(digest_tree(_saved(arm)))[:6]}"
         return critic_name(self._trainer.training.critic_of(arm))
 
     def _users(self, name: str) -> list[str]:
@@ -102,7 +109,7 @@ class Critics:
     def _make(self, name: str, arm: ArmConfig, frozen: Frozen) -> RunCritic:
         if arm.saved_critic is not None:
             critic, progress = self._loaded[arm.name], None
-            metadata = read_metadata(Path(arm.saved_critic))
+            metadata = read_metadata(_saved(arm))
             metrics = self._trainer.judge(critic, frozen, metadata["gamma"], self._users(name))
         else:
             config = self._trainer.training.critic_of(arm)

@@ -11,6 +11,7 @@ import pytest
 from components.example_gen import example_gen
 from components.runner import run
 from components.span_example_gen import span_steps
+from rmtl_tf import storage
 from rmtl_tf.config import DataConfig, SpansConfig
 from rmtl_tf.data.feedback import feedback_columns
 from rmtl_tf.data.growing import find_spans, split_of_spans
@@ -18,6 +19,7 @@ from rmtl_tf.data.records import read_record_batches
 from rmtl_tf.data.validation.examples import validate_examples
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import read_json
+from rmtl_tf.places import place
 from rmtl_tf.schema import read_schema
 
 SCHEMA = """
@@ -181,6 +183,14 @@ def test_a_span_may_be_a_file_and_only_the_newest_of_a_window_count(tmp_path):
     found = find_spans(f"{tmp_path}/log{{SPAN}}.csv", SpansConfig(window=4, validation=2))
     assert [span.path.name for span in found] == [f"log{number}.csv" for number in (2, 3, 4, 5)]
     assert split_of_spans(4, SpansConfig(validation=2)) == ["train", "validation", "validation", "test"]
+
+
+def test_spans_on_an_object_store_are_found(bucket):
+    for number in (9, 10, 11):
+        (bucket / "logs" / f"day-{number}" / "events.csv").write_text("x")
+    found = find_spans(f"{bucket / 'logs'}/day-{{SPAN}}", SpansConfig())
+    assert [span.name for span in found] == ["9", "10", "11"]
+    assert storage.local(place(str(found[0].path))).joinpath("events.csv").read_text() == "x"
 
 
 def test_too_few_spans_are_an_error_that_names_those_there(tmp_path):

@@ -60,7 +60,7 @@ def test_a_cached_rerun_imports_neither_tensorflow_nor_beam(finished):
     arguments = command(root)[2:]
     script = (
         "import sys, pipeline; code = pipeline.main(sys.argv[1:]);"
-        "heavy = {'tensorflow', 'keras', 'apache_beam', 'polars'} & set(sys.modules);"
+        "heavy = {'tensorflow', 'keras', 'apache_beam', 'polars', 'fsspec', 'upath'} & set(sys.modules);"
         "print('HEAVY', sorted(heavy)); sys.exit(code)"
     )
     done = subprocess.run(

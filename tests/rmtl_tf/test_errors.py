@@ -78,3 +78,44 @@ def test_an_error_that_goes_round_in_a_circle_ends():
 def test_an_unknown_word_comes_with_the_nearest_or_all():
     assert nearest("prise", ["price", "user"]) == 'did you mean "price"?'
     assert nearest("zzz", ["price", "user"]) == "known: price, user"
+
+
+class TestObjectStore:
+    """Errors as botocore raises them, wrapped by fsspec or not."""
+
+    @staticmethod
+    def answered(code, **more):
+        from botocore.exceptions import ClientError
+
+        return ClientError({"Error": {"Code": code, "Message": "the store's words", **more}}, "PutObject")
+
+    def test_a_missing_bucket_is_named(self, tmp_path):
+        error = FileNotFoundError("The specified bucket does not exist")
+        error.__cause__ = self.answered("NoSuchBucket", BucketName="shop")
+        assert str(from_system(error, tmp_path)) == (
+            "Object store: there is no bucket shop. Create it, or give another place (--set "
+            "root=s3://BUCKET/PREFIX, data.path, push.directory)."
+        )
+
+    @pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
+    def test_denied_access_says_what_the_credentials_must_allow(self, tmp_path, code):
+        told = str(from_system(self.answered(code), tmp_path))
+        assert told.startswith(f"Object store: access denied ({code}: the store's words).")
+        assert "list, read, write and remove objects" in told
+
+    def test_without_credentials_it_says_how_to_give_some(self, tmp_path):
+        from botocore.exceptions import NoCredentialsError
+
+        told = str(from_system(NoCredentialsError(), tmp_path))
+        assert told.startswith("Object store: no credentials found. Set AWS_ACCESS_KEY_ID")
+
+    def test_a_store_that_is_not_there_points_to_the_endpoint(self, tmp_path):
+        from botocore.exceptions import EndpointConnectionError
+
+        told = str(from_system(EndpointConnectionError(endpoint_url="http://minio:9000"), tmp_path))
+        assert "cannot be reached" in told
+        assert "http://minio:9000" in told
+        assert "AWS_ENDPOINT_URL" in told
+
+    def test_any_other_answer_is_an_unexpected_error(self, tmp_path):
+        assert from_system(self.answered("InternalError"), tmp_path) is None
