@@ -40,7 +40,7 @@ examples:
   ExampleGen and Transform on another Beam runner; the same bytes come out:
     python pipeline.py run --config configs/simulator.yaml --beam runner=FlinkRunner parallelism=2
   other values of any fields, two trials at a time; the best is printed as a command to run:
-    python pipeline.py tune --config configs/simulator.yaml --space configs/tune.yaml --workers 2
+    python pipeline.py tune --config configs/simulator.yaml --space configs/tuning/simulator.yaml --workers 2
   what ran, what was cached, where the artifacts are:
     python pipeline.py status --config configs/simulator.yaml
   the last run's model beside the stable one; then to everybody; or back:

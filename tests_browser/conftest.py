@@ -38,7 +38,7 @@ def root(tmp_path_factory, request):
     settings = ["--config", "configs/simulator.yaml", "--set", f"root={root}", *small]
     for arguments in (
         ["run", *settings],
-        ["tune", *settings, "tune.trials=8", "--space", "configs/tune.yaml"],
+        ["tune", *settings, "tune.trials=8", "--space", "configs/tuning/simulator.yaml"],
     ):
         script = [sys.executable, "pipeline.py", *arguments]
         done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
