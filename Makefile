@@ -8,7 +8,7 @@ TORCH_STAMP := $(TORCH_VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-flink test-java bench bench-data bench-serving lint lock clean
+.PHONY: help install run test test-flink test-java test-browser pictures bench bench-data bench-serving lint lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -32,6 +32,12 @@ test-flink: $(STAMP)  ## ExampleGen and Transform on Apache Flink (Java 17, Mave
 
 test-java: $(STAMP)  ## the SavedModel in TensorFlow Java (Java 17, Maven): the same numbers
 	$(BIN)/python -m pytest tests_java
+
+test-browser: $(STAMP)  ## report, tuning report and TensorBoard in chromium (chromium and chromedriver)
+	$(BIN)/python -m pytest tests_browser
+
+pictures: $(STAMP)  ## the pictures of the README, docs/images/, of a run and a study of the simulator
+	$(BIN)/python -m pytest tests_browser/test_pictures.py --pictures docs/images
 
 bench: $(STAMP) $(TORCH_STAMP)  ## speed of training beside PyTorch, Keras and TFRS; writes docs/performance.md
 	$(BIN)/python -m benchmarks.train

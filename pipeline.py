@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands import artifacts, data, kubeflow, run, versions
+from commands import artifacts, data, kubeflow, run, tune, versions
 from commands.base import FORM, Commands
 from components.base import Component
 from components.evaluator import Evaluator, EvaluatorParameters
@@ -39,6 +39,8 @@ examples:
     python pipeline.py run --config configs/simulator.yaml --set training.batch_size=1024 model.backbone=mmoe
   ExampleGen and Transform on another Beam runner; the same bytes come out:
     python pipeline.py run --config configs/simulator.yaml --beam runner=FlinkRunner parallelism=2
+  other values of any fields, two trials at a time; the best is printed as a command to run:
+    python pipeline.py tune --config configs/simulator.yaml --space configs/tuning/simulator.yaml --workers 2
   what ran, what was cached, where the artifacts are:
     python pipeline.py status --config configs/simulator.yaml
   the last run's model beside the stable one; then to everybody; or back:
@@ -135,7 +137,8 @@ def create_pipeline(config: RunConfig, beam: Sequence[str] = ()) -> list[Compone
         take(
             Reporter,
             ReporterParameters(
-                name=config.name, config=config.model_dump(mode="json", by_alias=True, exclude={"kubeflow"})
+                name=config.name,
+                config=config.model_dump(mode="json", by_alias=True, exclude={"kubeflow", "tune"}),
             ),
         ),
     ]
@@ -147,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands = Commands(parsers, EXAMPLES, create_pipeline)
-    for group in (run, artifacts, versions, data, kubeflow):
+    for group in (run, tune, artifacts, versions, data, kubeflow):
         group.add(commands)
     return top
 

@@ -51,10 +51,13 @@ class StatusFile:
         root: pipeline root.
         run_name: what the run calls itself.
         names: of the components, in order.
+        file: its name below the root.
     """
 
-    def __init__(self, root: Path, run_name: str, names: Sequence[str]) -> None:
-        self._root = root
+    def __init__(
+        self, root: Path, run_name: str, names: Sequence[str], file: str | Path = STATUS_FILE
+    ) -> None:
+        self._root, self._file = root, root / file
         self._steps = {name: StepResult(name) for name in names}
         self._run = {
             "run": run_name,
@@ -78,7 +81,7 @@ class StatusFile:
 
     def _write(self) -> None:
         steps = [self._record(step) for step in self._steps.values()]
-        write_json(self._root / STATUS_FILE, {**self._run, "steps": steps})
+        write_json(self._file, {**self._run, "steps": steps})
 
     def _record(self, step: StepResult) -> dict[str, Any]:
         outputs = {key: path.relative_to(self._root).as_posix() for key, path in step.outputs.items()}

@@ -35,6 +35,7 @@ def run(
     root: Path,
     on_event: Callable[[StepResult], None] | None = None,
     name: str | None = None,
+    status_file: str | Path = state.STATUS_FILE,
 ) -> list[StepResult]:
     """Runs the components in order, skipping those whose outputs exist.
 
@@ -45,6 +46,8 @@ def run(
         root: pipeline root, local or on an object store; created.
         on_event: called with every step when it starts to run (state `running`) and when it ends.
         name: what status calls the run; default: the root's name.
+        status_file: below the root; another one where this is no run of the pipeline, so that `status`,
+            `push` and `gc` still see the last one.
 
     Returns:
         One `StepResult` for each component, `ran` or `cached`.
@@ -59,7 +62,8 @@ def run(
     root = root if is_remote(root) else root.resolve()
     sources = {component.name: source_digest(type(component)) for component in components}
     with locks.exclusive(root / state.LOCK_FILE, waiting=lambda pid: _say_waiting(root, pid)):
-        status = StatusFile(root, name or root.name, [component.name for component in components])
+        names = [component.name for component in components]
+        status = StatusFile(root, name or root.name, names, status_file)
         return _Run(root, status, sources, on_event).go(components)
 
 

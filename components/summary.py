@@ -113,18 +113,17 @@ def shown(path: Path) -> str:
 
 def _openings(artifacts: Mapping[str, Path], pushed: Mapping[str, Any], name: str) -> list[str]:
     report = artifacts["report"] / "report.html"
-    opener = "open" if sys.platform == "darwin" else "xdg-open"
     rows = [
-        ("HTML report", shown(report), f"{opener} {_here(report)}"),
+        ("HTML report", shown(report), f"{opener()} {_here(report)}"),
         (
             "TensorBoard logs",
             shown(artifacts["model_run"] / "tensorboard"),
-            f"{_tool('tensorboard')} --logdir {_here(artifacts['model_run'] / 'tensorboard')}",
+            f"{tool('tensorboard')} --logdir {_here(artifacts['model_run'] / 'tensorboard')}",
         ),
     ]
     model = place(pushed["path"]) if pushed["pushed"] else artifacts["model"] / "Format-Serving"
     title = "Pushed SavedModel" if pushed["pushed"] else "SavedModel (not pushed)"
-    rows.append((title, shown(model), f"{_tool('saved_model_cli')} show --dir {_here(model)} --all"))
+    rows.append((title, shown(model), f"{tool('saved_model_cli')} show --dir {_here(model)} --all"))
     if pushed["pushed"]:
         base = _here(model.parent)  # docker wants a whole path
         base = base if base.startswith(("/", "$")) else f"$PWD/{base}"
@@ -136,12 +135,17 @@ def _openings(artifacts: Mapping[str, Path], pushed: Mapping[str, Any], name: st
     return lines
 
 
+def opener() -> str:
+    """The command that opens a page in this system's browser."""
+    return "open" if sys.platform == "darwin" else "xdg-open"
+
+
 def _here(path: Path) -> str:
     """What a command on this machine reads a place as."""
-    return f"$({_tool('python')} pipeline.py fetch {path})" if is_remote(path) else shown(path)
+    return f"$({tool('python')} pipeline.py fetch {path})" if is_remote(path) else shown(path)
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """A console script of this Python's environment, by path where it is there."""
     path = Path(sys.executable).parent / name
     return shown(path) if path.is_file() else name

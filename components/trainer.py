@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ from rmtl_tf.config import FeedbackConfig, ModelConfig, ServingConfig, Strict, T
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import digest_file, digest_json, digest_tree, read_json, write_json
 from rmtl_tf.places import place
+
+if TYPE_CHECKING:
+    from rmtl_tf.training.job import TrainingJob
 
 PARITY_RECORDS = 200
 
@@ -62,25 +65,14 @@ class Trainer(Component):
     ) -> None:
         from rmtl_tf.features.graph import TransformGraph
         from rmtl_tf.schema import read_schema
-        from rmtl_tf.training.job import TrainingJob, train
+        from rmtl_tf.training.job import train
         from rmtl_tf.training.run import RUN_FILE, load_actor
         from rmtl_tf.training.supervise import lead
 
         graph = TransformGraph.load(inputs["transform_graph"])
         # A mistake there must not show after training.
         _answers(graph, read_schema(parameters.data_schema), parameters.serving)
-        earlier = _earlier_model(inputs, parameters)
-        job = TrainingJob(
-            transformed=str(inputs["transformed"]),
-            transform_graph=str(inputs["transform_graph"]),
-            data_schema=parameters.data_schema,
-            feedback=parameters.feedback,
-            model=parameters.model,
-            training=parameters.training,
-            seed=parameters.seed,
-            directory=str(outputs["model_run"]),
-            earlier=None if earlier is None else str(storage.local(earlier)),
-        )
+        job = training_job(inputs, parameters, outputs["model_run"])
         if parameters.training.strategy == "none":
             train(job)
         else:
@@ -88,6 +80,24 @@ class Trainer(Component):
         arm = read_json(outputs["model_run"] / RUN_FILE)["export"]
         backbone = load_actor(outputs["model_run"], arm, graph)
         _export(backbone, arm, graph, inputs, outputs["model"], parameters)
+
+
+def training_job(inputs: Mapping[str, Path], parameters: TrainerParameters, directory: Path) -> TrainingJob:
+    """What `parameters` say to train from these inputs, into `directory`."""
+    from rmtl_tf.training.job import TrainingJob
+
+    earlier = _earlier_model(inputs, parameters)
+    return TrainingJob(
+        transformed=str(inputs["transformed"]),
+        transform_graph=str(inputs["transform_graph"]),
+        data_schema=parameters.data_schema,
+        feedback=parameters.feedback,
+        model=parameters.model,
+        training=parameters.training,
+        seed=parameters.seed,
+        directory=str(directory),
+        earlier=None if earlier is None else str(storage.local(earlier)),
+    )
 
 
 def job_file(folder: Path) -> Path:

@@ -32,7 +32,7 @@ from rmtl_tf.errors import UserError
 
 BEAM = "beam"
 # The pipeline root is Kubeflow's; what a step gets is compiled in.
-_NO_PARAMETERS = ("root", "kubeflow")
+_NO_PARAMETERS = ("root", "kubeflow", "tune")
 
 _CUT = (
     "data.dataset",

@@ -35,7 +35,10 @@ from rmtl_tf.config.kubeflow import KubeflowConfig, StepResources
 from rmtl_tf.config.load import (
     check_names,
     load_config,
+    override,
     parse_config,
+    read_values,
+    set_values,
 )
 from rmtl_tf.config.model import (
     CompressionConfig,
@@ -60,6 +63,13 @@ from rmtl_tf.config.training import (
     TrainingConfig,
     WeightingConfig,
 )
+from rmtl_tf.config.tune import (
+    Choices,
+    FloatRange,
+    IntRange,
+    Range,
+    TuneConfig,
+)
 
 __all__ = [
     "AGENT_CONFIGS",
@@ -69,13 +79,16 @@ __all__ = [
     "PRESETS",
     "AgentConfig",
     "ArmConfig",
+    "Choices",
     "CompressionConfig",
     "CriticConfig",
     "DDPGConfig",
     "DataConfig",
     "EvaluationConfig",
     "FeedbackConfig",
+    "FloatRange",
     "HistoryConfig",
+    "IntRange",
     "JointConfig",
     "KubeflowConfig",
     "ModelConfig",
@@ -83,6 +96,7 @@ __all__ = [
     "PhaseConfig",
     "PushConfig",
     "RMTLConfig",
+    "Range",
     "RunConfig",
     "ServingConfig",
     "SessionConfig",
@@ -94,6 +108,7 @@ __all__ = [
     "TableConfig",
     "TrainingConfig",
     "TransformConfig",
+    "TuneConfig",
     "Unit",
     "ValidationConfig",
     "WeightingConfig",
@@ -101,5 +116,8 @@ __all__ = [
     "Widths",
     "check_names",
     "load_config",
+    "override",
     "parse_config",
+    "read_values",
+    "set_values",
 ]

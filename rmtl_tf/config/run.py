@@ -12,6 +12,7 @@ from rmtl_tf.config.data import DataConfig, TransformConfig
 from rmtl_tf.config.kubeflow import KubeflowConfig
 from rmtl_tf.config.model import ModelConfig
 from rmtl_tf.config.training import TrainingConfig
+from rmtl_tf.config.tune import TuneConfig
 from rmtl_tf.places import place
 
 
@@ -72,6 +73,7 @@ class RunConfig(Strict):
     serving: ServingConfig = ServingConfig()
     push: PushConfig = PushConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
+    tune: TuneConfig | None = Field(None, description="what pipeline.py tune tries; no part of a run")
 
     @property
     def pipeline_root(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -135,10 +136,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _preset(name: str) -> dict[str, Any]:
+def preset(name: str) -> dict[str, Any]:
+    """The values of the preset arm `name`.
+
+    Raises:
+        ValueError: there is none, with the nearest.
+    """
     if name not in PRESETS:
         raise ValueError(f'no preset "{name}"; {nearest(name, list(PRESETS))}')
-    return {"name": name, **PRESETS[name]}
+    return {"name": name, **copy.deepcopy(PRESETS[name])}
 
 
 class PhaseConfig(Strict):
@@ -187,7 +193,7 @@ class TrainingConfig(Strict):
     )
     finetune: PhaseConfig = PhaseConfig(learning_rate=1e-4)
     arms: tuple[ArmConfig, ...] = Field(
-        default_factory=lambda: tuple(ArmConfig(**_preset(name)) for name in PRESETS), min_length=1
+        default_factory=lambda: tuple(ArmConfig(**preset(name)) for name in PRESETS), min_length=1
     )
     export: str = Field("best", description="the arm that is exported: its name, or best on validation")
     checkpoint_steps: int = Field(
@@ -221,7 +227,7 @@ class TrainingConfig(Strict):
     def _presets(cls, arms: Any) -> Any:
         if not isinstance(arms, list | tuple):
             return arms
-        return [_preset(arm) if isinstance(arm, str) else arm for arm in arms]
+        return [preset(arm) if isinstance(arm, str) else arm for arm in arms]
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:

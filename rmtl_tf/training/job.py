@@ -98,7 +98,7 @@ def train(job: TrainingJob) -> None:
 
 def main(file: str, message: str) -> int:
     """Runs the job in `file`; what a person can mend is written to the file `message`. An exit code."""
-    _end_with(os.getppid())
+    end_with(os.getppid())
     job = TrainingJob(**read_json(Path(file)))
     try:
         train(job)
@@ -129,7 +129,7 @@ def _is_lost(error: Exception) -> bool:
     )
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Ends this process soon after its parent: a killed run leaves nobody at work."""
 
     def watch() -> None:
@@ -144,7 +144,7 @@ def serve(strategy: str) -> None:
     """A worker or a parameter server: does what the coordinator sends, until its parent ends it."""
     from rmtl_tf.training.strategy import own_task
 
-    _end_with(os.getppid())
+    end_with(os.getppid())
     task = own_task(strategy)
     import tensorflow as tf
 

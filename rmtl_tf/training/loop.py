@@ -18,6 +18,7 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.inputs import Batcher, RecordTable
 from rmtl_tf.training.checkpoint import assign, copies, copy_into, load_checkpoint, save_checkpoint
 from rmtl_tf.training.cluster import Cluster
+from rmtl_tf.training.observing import tell
 from rmtl_tf.training.parts import Parts
 from rmtl_tf.training.profiling import PhaseProfile
 from rmtl_tf.training.tensorboard import PhaseLogger
@@ -121,6 +122,8 @@ class Phase:
     def run(self) -> Progress:
         """Trains, or goes on from the checkpoint; afterwards `kept` has its best values."""
         self._restore()
+        for epoch in self.progress.history:
+            tell(self.name, epoch)
         bar = tqdm(
             total=self.max_epochs, initial=self.progress.epoch, desc=self.name, unit="epoch", disable=None
         )
@@ -155,6 +158,7 @@ class Phase:
         if self.logger is not None:
             self.logger.on_evaluation(progress.epoch, {**means, **metrics})
         self.save()
+        tell(self.name, progress.history[-1])
 
     def _train(self, turns: Sequence[tuple[keras.Model, np.ndarray]], follower: _Follower) -> None:
         """The batches of an epoch that are left."""

@@ -17,7 +17,7 @@ from rmtl_tf.training.memory import FLOAT, Estimate
 
 log = logging.getLogger(__name__)
 
-GIB = 2**30
+GIB, MIB = 2**30, 2**20
 _FEWEST_ROWS = 1000  # a cap below is no advice: then it is not the tables
 _LIMIT = ("memory.max", "memory.limit_in_bytes")  # cgroup 2, cgroup 1
 _USED = ("memory.current", "memory.usage_in_bytes")
@@ -115,12 +115,12 @@ def table(needed: Estimate, free: int) -> str:
     shown = [(name, needed.tables[name]) for name in names] + ([("smaller inputs", rest)] if rest else [])
     for name, rows in [*shown, ("all", needed.rows)]:
         size = FLOAT * rows * needed.width
-        lines.append(f"  {name:<24}{rows:>14,} rows x {needed.width:>4} {_gib(size):>12}")
+        lines.append(f"  {name:<24}{rows:>14,} rows x {needed.width:>4} {_size(size):>12}")
     for stage in needed.stages:
         copies = ", ".join(f"{part.what} {part.copies:g}" for part in stage.parts)
-        lines.append(f"  {stage.name:<40}{_gib(stage.bytes(needed.rows)):>12}   copies: {copies}")
-    lines.append(f"  {'peak, with records and batches':<40}{_gib(needed.peak()):>12}")
-    lines.append(f"  {'available':<40}{_gib(free):>12}")
+        lines.append(f"  {stage.name:<40}{_size(stage.bytes(needed.rows)):>12}   copies: {copies}")
+    lines.append(f"  {'peak, with records and batches':<40}{_size(needed.peak()):>12}")
+    lines.append(f"  {'available':<40}{_size(free):>12}")
     return "\n".join(lines)
 
 
@@ -128,8 +128,8 @@ def advice(needed: Estimate, spec: InputSpec, free: int) -> str:
     """What does not fit, and each change that alone would make it fit."""
     worst = max(needed.stages, key=lambda stage: stage.bytes(needed.rows))
     text = (
-        f"memory: training needs {_gib(needed.peak())} more at its peak (stage {worst.name}), expected at "
-        f"most the {_gib(free)} that are available. "
+        f"memory: training needs {_size(needed.peak())} more at its peak (stage {worst.name}), expected at "
+        f"most the {_size(free)} that are available. "
     )
     anyway = "training.memory=warn trains anyway."
 
@@ -185,5 +185,6 @@ def _largest(good: Callable[[int], bool], most: int) -> int:
     return low
 
 
-def _gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
+def _size(size: int) -> str:
+    """In GiB, in MiB below a tenth of one."""
+    return f"{size / GIB:.2f} GiB" if size >= GIB // 10 else f"{size / MIB:.2f} MiB"

@@ -211,3 +211,31 @@ def test_heads_of_a_history_must_share_the_width():
 def test_the_key_of_a_history_is_corrected():
     with pytest.raises(UserError, match=r'model\.history\.lenght: unknown key; did you mean "length"'):
         parse_config({"name": "x", "model": {"history": {"lenght": 3}}})
+
+
+def test_arm_is_set_by_its_name_whether_preset_or_written_out():
+    config = load_config(SIMULATOR, ["training.arms.paper.weighting.lambda=0.3"])
+    assert [arm.name for arm in config.training.arms] == list(PRESETS)
+    assert config.training.arms[1].weighting.lam == 0.3
+    own = "training.arms=[control, {name: mine, weighting: {name: entropy}}]"
+    config = load_config(SIMULATOR, [own, "training.arms.mine.weighting.strength=2"])
+    assert (config.training.arms[1].weighting.name, config.training.arms[1].weighting.strength) == (
+        "entropy",
+        2,
+    )
+    assert PRESETS["paper"]["weighting"]["lambda"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.arms.papr.weighting.lambda=1"], 'training.arms has no arm papr; did you mean "paper"?'),
+        (["training.arms.paper.weighting.lamda=1"], 'lamda: unknown key; did you mean "lambda"?'),
+        (["training.arms=3", "training.arms.paper.weighting.lambda=1"], "expected a list of arms"),
+        (["tune.spce={}"], 'tune.spce: unknown key; did you mean "space"?'),
+    ],
+)
+def test_wrong_path_of_an_arm_is_refused(overrides, message):
+    with pytest.raises(UserError) as caught:
+        load_config(SIMULATOR, overrides)
+    assert message in str(caught.value)

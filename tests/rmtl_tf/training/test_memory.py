@@ -21,7 +21,7 @@ from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.rl.critic_forms import build_critic
 from rmtl_tf.schema import Task
 from rmtl_tf.training.memory import Estimate, Network, Part, Stage, estimate, measure
-from rmtl_tf.training.memory_limit import advice, available, check_memory, table
+from rmtl_tf.training.memory_limit import _size, advice, available, check_memory, table
 from rmtl_tf.training.networks import build
 from rmtl_tf.training.problem import Problem
 from rmtl_tf.training.run import run_training
@@ -282,3 +282,11 @@ def test_a_training_of_large_tables_needs_what_was_foretold():
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert 1 / 1.35 < found["estimated"] / found["measured"] < 1.35, found
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(83_968, "0.08 MiB"), (50 << 20, "50.00 MiB"), (1 << 30, "1.00 GiB"), (644_245_094, "0.60 GiB")],
+)
+def test_sizes_are_shown_in_the_unit_that_says_something(size, shown):
+    assert _size(size) == shown

@@ -1,0 +1,1 @@
+"""The search for a better configuration: trials of one, each with other values (docs/tuning.md)."""
