@@ -48,9 +48,7 @@ class SessionModel:
         self.outputs = {name: _specs(signature.outputs) for name, signature in found.items()}
         self._calls = {name: self._callable(signature) for name, signature in found.items()}
 
-    def predict(
-        self, inputs: Mapping[str, Any], signature: str = DEFAULT_SIGNATURE
-    ) -> dict[str, np.ndarray]:
+    def predict(self, inputs: Mapping[str, Any], signature: str = DEFAULT_SIGNATURE) -> dict[str, np.ndarray]:
         """The outputs by name.
 
         Args:
@@ -66,9 +64,7 @@ class SessionModel:
         specs = self.inputs[signature]
         if inputs.keys() != specs.keys():
             extra, missing = sorted(inputs.keys() - specs.keys()), sorted(specs.keys() - inputs.keys())
-            raise ValueError(
-                f"inputs do not match the signature. Sent extra: {extra}. Missing: {missing}."
-            )
+            raise ValueError(f"inputs do not match the signature. Sent extra: {extra}. Missing: {missing}.")
         arrays = [_fed(name, inputs[name], spec) for name, spec in specs.items()]
         return dict(zip(self.outputs[signature], self._calls[signature](*arrays), strict=True))
 

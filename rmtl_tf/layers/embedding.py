@@ -171,9 +171,7 @@ class FieldEmbedding(keras.layers.Layer):
         return once(self, tuple(inputs.values()), lambda _: self._state(inputs))
 
     def _state(self, inputs: Mapping[str, Any]) -> tf.Tensor:
-        return self.some_fields(
-            inputs, tuple(self._rows), self.numeric is not None, self.history is not None
-        )
+        return self.some_fields(inputs, tuple(self._rows), self.numeric is not None, self.history is not None)
 
     def some_fields(
         self, inputs: Mapping[str, Any], categorical: Sequence[str], numeric: bool, history: bool

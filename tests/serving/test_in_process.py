@@ -53,7 +53,9 @@ def test_signatures_are_those_of_the_model_and_the_warm_up_calls_each(
     assert model.inputs["rank"]["item"] == tf.TensorSpec([None, None], tf.string)
     assert model.outputs["rank"].keys() == {"click", "buy", "score", "order"}
     called = []
-    warm_up(lambda inputs, name: called.append((name, model.predict(inputs, name))), models[0].parent / "warmup")
+    warm_up(
+        lambda inputs, name: called.append((name, model.predict(inputs, name))), models[0].parent / "warmup"
+    )
     assert {name for name, _ in called} == model.inputs.keys()
 
 

@@ -103,13 +103,16 @@ def test_products_are_those_of_the_state_with_each_matrix() -> None:
     embedding.build()
     random = np.random.default_rng(0)
     embedding.numeric.bias.assign(random.normal(size=4))
-    matrices = [random.normal(size=(embedding.state_width, width)).astype(np.float32) for width in (8, 3)]
+    matrices = [
+        (random.normal(size=(embedding.state_width, width)).astype(np.float32), np.float32(range(width)))
+        for width in (8, 3)
+    ]
     given = inputs(SPEC, 6)
     state = embedding(given).numpy().astype(np.float64)
     folded = FoldedState(embedding, matrices, 4 * (8 + 3) * (5 + 9))
     assert [table.shape.as_list() for table in folded.variables] == [[5 + 9, 8], [5 + 9, 3]]
-    for found, matrix in zip(folded(given), matrices, strict=True):
-        np.testing.assert_allclose(found, state @ matrix, rtol=1e-5, atol=1e-6)
+    for found, (matrix, bias) in zip(folded(given), matrices, strict=True):
+        np.testing.assert_allclose(found, state @ matrix + bias, rtol=1e-5, atol=1e-6)
 
 
 def test_fields_with_few_ids_are_folded_first_and_lists_never() -> None:
@@ -124,8 +127,8 @@ def test_of_what_is_not_read_nothing_is_kept() -> None:
     logits = inference_logits(backbone, ALL)
     function = tf.function(logits).get_concrete_function(inputs(SPEC, 2))
     read = sorted(v.name for v in function.variables)
-    # The gates are matrices of the state too; the embedding is read for the lists alone.
-    assert [name.rpartition("/")[2] for name in read] == ["folded_table:0"] * 3 + ["table:0"]
+    # Three experts and two gates are matrices of the state; the embedding is read for the lists alone.
+    assert [name.rpartition("/")[2] for name in read] == ["folded_table:0"] * 5 + ["table:0"]
     constants = sum(
         tf.make_ndarray(node.attr["value"].tensor).size
         for called in function.graph.as_graph_def().library.function
