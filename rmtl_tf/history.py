@@ -6,7 +6,7 @@ it, so two numbers a row say which, and what is known of a label follows from tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,12 +88,11 @@ class HistoryGatherer:
 
     Args:
         history: of the table.
-        features: input -> [R] tensor, the columns of the table.
+        features: row numbers of any shape -> {input: its values there}.
     """
 
-    def __init__(self, history: History, features: Mapping[str, tf.Tensor]) -> None:
-        self._spec = history.spec
-        self._features = {name: features[name] for name in history.spec.inputs}
+    def __init__(self, history: History, features: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]) -> None:
+        self._spec, self._features = history.spec, features
         self._record, self._first, self._newest, self._now, self._known, self._positive = (
             tf.constant(column)
             for column in (
@@ -112,11 +111,8 @@ class HistoryGatherer:
         rank = tf.gather(self._newest, rows)[:, tf.newaxis] - back  # [N, H]
         present = rank >= tf.gather(self._first, rows)[:, tf.newaxis]
         rank = tf.maximum(rank, 0)
-        row = tf.gather(self._record, rank)
-        inputs = {
-            history_input(name): _where(present, tf.gather(column, row))
-            for name, column in self._features.items()
-        }
+        values = self._features(tf.gather(self._record, rank))
+        inputs = {history_input(name): _where(present, values[name]) for name in self._spec.inputs}
         now = tf.gather(self._now, rows)[:, tf.newaxis, tf.newaxis]
         past = [tf.cast(tf.gather(times, rank) < now, tf.int32) for times in (self._known, self._positive)]
         codes = 1 + past[0] + past[1]  # [N, H, tasks]; a label is known when it is known to be 1

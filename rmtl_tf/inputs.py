@@ -3,12 +3,13 @@
 A batch is whole session windows laid end to end and padded to a fixed number of records, so that
 the next state of a record is the next row: no second look-up. The order of an epoch is a plan, an
 integer matrix that depends on the seed and the epoch alone; training resumes in the middle of an
-epoch by dropping the rows of the plan that are done.
+epoch by dropping the rows of the plan that are done. Features that do not fit into memory stay in a
+file (`rmtl_tf.packed`, `rmtl_tf.spill`); the plan, and so the result, is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from rmtl_tf.data.datasets.base import label_time
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import InputSpec
 from rmtl_tf.history import History, HistoryGatherer, find_history
+from rmtl_tf.packed import PackedFeatures, Packing
+from rmtl_tf.spill import GROUP, BlockReader, SpillWriter, block_edges
 
+SHUFFLED = 1 << 20  # records that are shuffled with one another, `training.shuffle_records`
 _PARSE_BATCH = 4096
 _PARSERS = 2
 
@@ -29,7 +33,8 @@ class RecordTable:
     """The records of a split, R rows, windows of a session one after another in time order.
 
     Attributes:
-        features: model input -> [R] int32 or float32, or [R, M] int32 where a record has several ids.
+        features: model input -> [R] int32 or float32, or [R, M] int32 where a record has several ids; views
+            of one matrix, in memory or in a file, where they are packed.
         labels: [R, K] float32.
         timestamp: [R] int64, seconds.
         session: [R] int32, number of the session; windows of one session share it.
@@ -40,7 +45,7 @@ class RecordTable:
         history: the earlier records of every row; None where the model reads none.
     """
 
-    features: dict[str, np.ndarray]
+    features: Mapping[str, np.ndarray]
     labels: np.ndarray
     timestamp: np.ndarray
     session: np.ndarray
@@ -66,11 +71,13 @@ def read_table(
     labels: Sequence[str],
     timestamp: str,
     files: Sequence[Path] | None = None,
+    spill: Path | None = None,
 ) -> RecordTable:
     """Reads the transformed session Examples of a split, in file order.
 
     Args:
         files: some of the split's files; None: all.
+        spill: folder in which a file takes the features; None: memory does.
 
     Raises:
         UserError: there are none, or a list has another length than the timestamps.
@@ -80,9 +87,14 @@ def read_table(
     lengths: list[np.ndarray] = []
     times = [label_time(task.label) for task in spec.history.tasks] if spec.history else []
     several = dict(spec.several)
+    features = {name for name, _ in spec.categorical} | set(spec.numeric)
+    packing = Packing.of(spec)
+    writer = None if spill is None else SpillWriter(spill, packing)
+    matrices: list[np.ndarray] = []
     for parsed in ragged_batches(paths, spec, [*labels, *times], timestamp):
         rows = parsed[timestamp].row_lengths().numpy()
         lengths.append(rows)
+        inputs: dict[str, np.ndarray] = {}
         for name, value in parsed.items():
             if name in times and not len(value.flat_values):  # the reader gives no times of this label
                 value = parsed[timestamp]
@@ -90,11 +102,21 @@ def read_table(
                 if not np.array_equal(value.row_lengths().numpy(), rows * several.get(name, 1)):
                     raise UserError(f"{split}: {name!r} has another number of steps than {timestamp!r}.")
                 value = value.flat_values
-            columns.setdefault(name, []).append(value.numpy())
+            if name in features:
+                dtype = np.float32 if name in spec.numeric else np.int32
+                inputs[name] = value.numpy().astype(dtype, copy=False).reshape(_shape(several.get(name)))
+            else:
+                columns.setdefault(name, []).append(value.numpy())
+        (matrices if writer is None else writer).append(packing.pack(inputs))
     if not lengths or not sum(map(len, lengths)):
         raise UserError(f"{split}: no session Examples. Run the pipeline from ExampleGen again.")
-    flat = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return _assemble(flat, np.concatenate(lengths), spec, labels, timestamp)
+    flat = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
+    packed = PackedFeatures(packing, np.concatenate(matrices)) if writer is None else writer.finish()
+    return _assemble(flat, np.concatenate(lengths), packed, spec, labels, timestamp)
+
+
+def _shape(several: int | None) -> tuple[int, ...]:
+    return (-1,) if several is None else (-1, several)
 
 
 def split_files(split: Path) -> list[Path]:
@@ -132,6 +154,7 @@ def ragged_batches(
 def _assemble(
     flat: Mapping[str, np.ndarray],
     lengths: np.ndarray,
+    features: PackedFeatures,
     spec: InputSpec,
     labels: Sequence[str],
     timestamp: str,
@@ -148,9 +171,6 @@ def _assemble(
     session_of_window = np.cumsum(np.concatenate([[True], ~is_cut[:-1]])) - 1
     session = np.repeat(session_of_window, lengths).astype(np.int32)
     length = np.bincount(session, weights=~lookahead)
-    features = {name: flat[name].astype(np.int32) for name, _ in spec.categorical}
-    features |= {name: features[name].reshape(-1, most) for name, most in spec.several}
-    features |= {name: flat[name].astype(np.float32) for name in spec.numeric}
     history = None
     if spec.history is not None:
         times = {task.label: flat[label_time(task.label)] for task in spec.history.tasks}
@@ -168,19 +188,27 @@ def _assemble(
     )
 
 
-def epoch_plan(table: RecordTable, batch_size: int, seed: int | None, epoch: int = 0) -> np.ndarray:
+def epoch_plan(
+    table: RecordTable, batch_size: int, seed: int | None, epoch: int = 0, shuffled: int = SHUFFLED
+) -> np.ndarray:
     """Row numbers of every batch of an epoch, [batches, batch_size] int64; -1 is padding.
 
     Windows are shuffled by (seed, epoch), or kept in order where `seed` is None, and packed one
     after another; a window never crosses batches.
 
+    Args:
+        shuffled: records that are shuffled with one another; of a longer table blocks are drawn at random
+            that have so many together, and their windows are shuffled.
+
     Raises:
         UserError: a window does not fit into a batch.
     """
-    return plan_windows(table.windows, batch_size, None if seed is None else [seed, epoch])
+    return plan_windows(table.windows, batch_size, None if seed is None else [seed, epoch], shuffled)
 
 
-def plan_windows(windows: np.ndarray, batch_size: int, seed: Sequence[int] | None) -> np.ndarray:
+def plan_windows(
+    windows: np.ndarray, batch_size: int, seed: Sequence[int] | None, shuffled: int = SHUFFLED
+) -> np.ndarray:
     """As `epoch_plan`, of a table with these `windows` [W + 1]."""
     lengths = np.diff(windows)
     if lengths.max() > batch_size:
@@ -188,9 +216,7 @@ def plan_windows(windows: np.ndarray, batch_size: int, seed: Sequence[int] | Non
             f"training.batch_size: {batch_size} records cannot hold a session window of {lengths.max()}. "
             "Raise batch_size or lower data.session.max_steps."
         )
-    order = np.arange(len(lengths))
-    if seed is not None:
-        np.random.default_rng(seed).shuffle(order)
+    order = np.arange(len(lengths)) if seed is None else _shuffle(windows, seed, shuffled)
     batch_of, column_of = _pack(lengths[order], batch_size)
     plan = np.full((batch_of[-1] + 1, batch_size), -1, np.int64)
     ordered = lengths[order]
@@ -199,6 +225,19 @@ def plan_windows(windows: np.ndarray, batch_size: int, seed: Sequence[int] | Non
         np.repeat(windows[order], ordered) + within
     )
     return plan
+
+
+def _shuffle(windows: np.ndarray, seed: Sequence[int], shuffled: int) -> np.ndarray:
+    """Numbers of the windows in random order: of all, or group by group of random blocks."""
+    random = np.random.default_rng(seed)
+    order = np.arange(len(windows) - 1)
+    random.shuffle(order)
+    if windows[-1] <= shuffled:
+        return order
+    edges = block_edges(windows, shuffled)
+    group_of_block = random.permutation(len(edges) - 1) // GROUP
+    group = group_of_block[np.searchsorted(edges, windows[:-1], side="right") - 1]
+    return order[np.argsort(group[order], kind="stable")]
 
 
 def _pack(lengths: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -222,13 +261,19 @@ class Batcher:
     Args:
         table: the records.
         extras: further columns by name, [R, ...], for example the frozen actor's logits.
+        shuffled: of the plans that will be asked for; of features in a file about twice as many are held.
     """
 
-    def __init__(self, table: RecordTable, extras: Mapping[str, np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        table: RecordTable,
+        extras: Mapping[str, np.ndarray] | None = None,
+        shuffled: int = SHUFFLED,
+    ) -> None:
         columns = {"labels": table.labels, "done": table.done.astype(np.float32)}
         columns |= {"session_length": table.length, **(extras or {})}
         self._columns = {name: tf.constant(column) for name, column in columns.items()}
-        self._features = {name: tf.constant(column) for name, column in table.features.items()}
+        self._features = _lookup(table, shuffled)
         self._real = tf.constant((~table.lookahead).astype(np.float32))
         self._history = None if table.history is None else HistoryGatherer(table.history, self._features)
 
@@ -250,15 +295,28 @@ class Batcher:
         batch = {name: tf.gather(column, rows) for name, column in self._columns.items()}
         # Padding reads the padding id: a row-sparse optimizer touches the rows that are read, and what
         # stands in row 0 of the table depends on which files a process holds.
-        batch["features"] = {
-            name: _where(valid, tf.gather(column, rows)) for name, column in self._features.items()
-        }
+        batch["features"] = {name: _where(valid, values) for name, values in self._features(rows).items()}
         if self._history is not None:
             batch["features"] |= self._history(rows)
         batch["mask"] = tf.gather(self._real, rows) * valid
         size = tf.size(rows)
         batch["next"] = tf.minimum(tf.range(1, size + 1), size - 1)
         return batch
+
+
+def _lookup(table: RecordTable, shuffled: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Row numbers of any shape -> {input: its values there}, in a graph."""
+    features = PackedFeatures.of(table.features)
+    take: Callable[[np.ndarray], np.ndarray] = features.matrix.__getitem__
+    if features.in_file:
+        take = BlockReader(features.matrix, block_edges(table.windows, shuffled))
+
+    def lookup(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        packed = tf.numpy_function(take, [rows], tf.int32, stateful=False)
+        packed.set_shape([*rows.shape, features.packing.width])
+        return features.packing.unpack(packed)
+
+    return lookup
 
 
 def _where(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

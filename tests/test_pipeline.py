@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import commands.run
 import pipeline
 from components.base import Component
 from components.example_gen import FileExampleGen
@@ -157,7 +158,7 @@ def broken_run(monkeypatch: pytest.MonkeyPatch) -> Any:
         def run(*_: Any, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr(pipeline, "run", run)
+        monkeypatch.setattr(commands.run, "run_components", run)
 
     return raising
 
@@ -214,7 +215,7 @@ class TestErrors:
             seen.append(components)
             raise UserError("enough")
 
-        monkeypatch.setattr(pipeline, "run", run)
+        monkeypatch.setattr(commands.run, "run_components", run)
         pipeline.main([*RUN, "--set", "seed=3", "training.batch_size=64", "--set", "push.keep=2"])
         steps: dict[str, Any] = {c.name: c.parameters for c in seen[0]}
         trainer = steps["Trainer"]
@@ -230,7 +231,7 @@ class TestErrors:
             seen.append((not PhaseProfile(tmp_path).over, [c.parameters for c in components]))
             raise UserError("enough")
 
-        monkeypatch.setattr(pipeline, "run", run)
+        monkeypatch.setattr(commands.run, "run_components", run)
         pipeline.main([*RUN, *["--profile"] * profile])
         plain = pipeline.create_pipeline(load_config(Path(RUN[2])))
         assert seen == [(profile, [component.parameters for component in plain])]

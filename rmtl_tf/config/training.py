@@ -154,6 +154,17 @@ class TrainingConfig(Strict):
     """The three phases (METHOD 5)."""
 
     batch_size: int = Field(2048, ge=2, le=10**7, description="records a batch; whole sessions")
+    records: Literal["auto", "memory", "disk"] = Field(
+        "auto",
+        description="where the features of the train records are while it trains; auto: in memory, or in a "
+        "file in the run's folder where they would take more than half of what is free; changes no number",
+    )
+    shuffle_records: int = Field(
+        1 << 20,
+        ge=1,
+        description="records that are shuffled with one another; in a longer train split sixteen stretches "
+        "of sessions that have so many together, drawn at random, then the next sixteen",
+    )
     precision: Literal["float32", "mixed_bfloat16"] = Field(
         "float32",
         description="mixed_bfloat16: the actor's steps multiply in bfloat16, in A and, of the agent rmtl, in "

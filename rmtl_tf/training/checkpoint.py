@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 _META = "meta"
+# Reading or assigning a variable copies it whole, and TensorFlow's allocator keeps what it took for that; so
+# tables are read and assigned so many bytes at a time.
+_PIECE = 64 << 20
 
 
 def save_checkpoint(path: Path, groups: Mapping[str, Sequence[Any]], meta: Mapping[str, Any]) -> None:
@@ -28,18 +31,25 @@ def save_checkpoint(path: Path, groups: Mapping[str, Sequence[Any]], meta: Mappi
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for group, values in groups.items():
                 for number, value in enumerate(values):
-                    _write(archive, f"{group}/{number}", view(value))
+                    _write(archive, f"{group}/{number}", value)
             _write(archive, _META, np.array(json.dumps(meta)))
         stream.flush()
         os.fsync(stream.fileno())
     aside.replace(path)
 
 
-def _write(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+def _write(archive: zipfile.ZipFile, name: str, value: Any) -> None:
     """One member as `numpy.savez` writes it, which would hold all arrays at once."""
     entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed time
     with archive.open(entry, "w", force_zip64=True) as stream:
-        np.lib.format.write_array(stream, array, allow_pickle=False)
+        table = _large(value)
+        if table is None:
+            np.lib.format.write_array(stream, _view(value), allow_pickle=False)
+            return
+        header = {"descr": np.dtype(table.dtype.as_numpy_dtype).str, "fortran_order": False}
+        np.lib.format.write_array_header_1_0(stream, {**header, "shape": tuple(table.shape)})
+        for rows in _pieces(table):
+            stream.write(_read(table, rows).data)
 
 
 class _Stored(Sequence[np.ndarray]):
@@ -69,7 +79,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Sequence[np.ndarray]], dict[s
     return {group: _Stored(path, own) for group, own in names.items()}, meta
 
 
-def view(value: Any) -> np.ndarray:
+def _view(value: Any) -> np.ndarray:
     """A variable's value, or an array, not copied where that can be: use it at once, do not keep it."""
     if isinstance(value, keras.Variable):
         value = value.value
@@ -80,7 +90,48 @@ def view(value: Any) -> np.ndarray:
 
 def copies(values: Sequence[Any]) -> list[np.ndarray]:
     """Copies of variables' values."""
-    return [np.array(view(value)) for value in values]
+    return [_copy(value) for value in values]
+
+
+def copy_into(array: np.ndarray, value: Any) -> None:
+    """A variable's value, or an array, into an array of its shape."""
+    table = _large(value)
+    if table is None:
+        np.copyto(array, _view(value))
+        return
+    for rows in _pieces(table):
+        array[rows] = _read(table, rows)
+
+
+def _copy(value: Any) -> np.ndarray:
+    table = _large(value)
+    if table is None:
+        return np.array(_view(value))
+    array = np.empty(table.shape, table.dtype.as_numpy_dtype)
+    copy_into(array, value)
+    return array
+
+
+def _large(value: Any) -> tf.Variable | None:
+    """The variable, where it is one of this process whose rows can be read and that is worth it."""
+    if isinstance(value, keras.Variable):
+        value = value.value
+    if not isinstance(value, tf.Variable) or isinstance(value, tf.distribute.DistributedValues):
+        return None
+    worth = value.shape.rank and value.shape.num_elements() * value.dtype.size > _PIECE
+    return value if worth else None
+
+
+def _pieces(table: tf.Variable) -> Iterator[slice]:
+    """The rows of a table, in stretches."""
+    rows = table.shape[0]
+    step = max(1, rows * _PIECE // (table.shape.num_elements() * table.dtype.size))
+    for first in range(0, rows, step):
+        yield slice(first, min(first + step, rows))
+
+
+def _read(table: tf.Variable, rows: slice) -> np.ndarray:
+    return np.asarray(tf.gather(table, tf.range(rows.start, rows.stop)))
 
 
 def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
@@ -96,4 +147,9 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
             raise ValueError(
                 f"{variable.path}: expected shape {tuple(variable.shape)}, received {value.shape}"
             )
-        variable.assign(value)
+        table = _large(variable)
+        if table is None:
+            variable.assign(value)
+            continue
+        for rows in _pieces(table):
+            table.scatter_update(tf.IndexedSlices(value[rows], tf.range(rows.start, rows.stop)))

@@ -53,6 +53,7 @@ def train(job: TrainingJob) -> None:
     from rmtl_tf.training.networks import build
     from rmtl_tf.training.parts import read_parts
     from rmtl_tf.training.problem import Problem
+    from rmtl_tf.training.record_place import spill_folder
     from rmtl_tf.training.run import make_deterministic, run_training
     from rmtl_tf.training.strategy import check_strategy, make_cluster
     from rmtl_tf.training.warm_start import start_weights
@@ -74,11 +75,13 @@ def train(job: TrainingJob) -> None:
     columns = (spec, graph.labels, graph.timestamp)
     validation = read_table(Path(job.transformed) / "Split-validation", *columns)
     train_split = Path(job.transformed) / "Split-train"
+    spill = spill_folder(job.training.records, train_split, *columns, Path(job.directory))
     if job.training.shards == 1:
-        problem = Problem(spec, graph.tasks, read_table(train_split, *columns), validation)
+        train_table = read_table(train_split, *columns, spill=spill)
+        problem = Problem(spec, graph.tasks, train_table, validation)
     else:
         own = cluster.own_parts(job.training.shards)
-        table, parts = read_parts(train_split, *columns, job.training.shards, own)
+        table, parts = read_parts(train_split, *columns, job.training.shards, own, spill)
         problem = Problem(spec, graph.tasks, table, validation, parts.exchanged(cluster.gather))
     start = None
     if job.earlier is not None:

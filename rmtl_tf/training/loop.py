@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rmtl_tf.errors import UserError
 from rmtl_tf.inputs import Batcher, RecordTable
-from rmtl_tf.training.checkpoint import assign, copies, load_checkpoint, save_checkpoint, view
+from rmtl_tf.training.checkpoint import assign, copies, copy_into, load_checkpoint, save_checkpoint
 from rmtl_tf.training.cluster import Cluster
 from rmtl_tf.training.parts import Parts
 from rmtl_tf.training.profiling import PhaseProfile
@@ -67,6 +67,7 @@ class Phase:
         evaluate: metrics on validation data, called after every epoch.
         monitor: the metric that stops early, higher is better.
         incumbent: its value for the weights the phase starts from; None where they are new.
+        shuffle_records: how many are shuffled with one another.
         checkpoint: file of this phase's checkpoint.
         checkpoint_steps: batches between checkpoints inside an epoch; one is written at the end of the
             execution that reaches them.
@@ -87,6 +88,7 @@ class Phase:
         table: RecordTable,
         extras: Mapping[str, np.ndarray] | None,
         batch_size: int,
+        shuffle_records: int,
         seed: int,
         max_epochs: int,
         patience: int,
@@ -105,8 +107,8 @@ class Phase:
         self.turns: Callable[[np.ndarray], list[tuple[keras.Model, np.ndarray]]]
         self.turns = getattr(model, "turns", lambda plan: [(model, plan)])
         self.cluster, self.parts = cluster or Cluster(), parts or Parts.whole(table)
-        self.batcher = Batcher(table, extras)
-        self.batch_size, self.seed = batch_size, seed
+        self.batcher = Batcher(table, extras, shuffle_records)
+        self.batch_size, self.shuffle_records, self.seed = batch_size, shuffle_records, seed
         self.max_epochs, self.patience = max_epochs, patience
         self.evaluate, self.monitor = evaluate, monitor
         self.checkpoint, self.checkpoint_steps = checkpoint, checkpoint_steps
@@ -133,7 +135,7 @@ class Phase:
 
     def _epoch(self) -> None:
         progress = self.progress
-        plan, rows = self.parts.plan(self.batch_size, self.seed, progress.epoch)
+        plan, rows = self.parts.plan(self.batch_size, self.seed, progress.epoch, self.shuffle_records)
         turns = self.turns(plan)
         if len(turns) > 1:
             rows = np.concatenate([(part >= 0).sum(axis=1) for _, part in turns])
@@ -176,12 +178,15 @@ class Phase:
     def _keep(self, values: Sequence[Any]) -> None:
         """Makes these the best weights, in their place: two copies of them may not fit."""
         for best, value in zip(self.best, values, strict=True):
-            np.copyto(best, view(value))
+            copy_into(best, value)
 
     def save(self) -> None:
         if not self.cluster.is_chief:
             return
-        groups = {"kept": self.kept, "state": self.state, "best": self.best}
+        # Nobody goes on from the state of a finished phase; beside large tables it is most of the file.
+        groups: dict[str, Sequence[Any]] = {"best": self.best}
+        if not self.progress.finished:
+            groups |= {"kept": self.kept, "state": self.state}
         save_checkpoint(self.checkpoint, groups, asdict(self.progress))
 
     def _restore(self) -> None:
@@ -197,10 +202,11 @@ class Phase:
         self.cluster.spread([v for v in self.state if v.name == SEED_STATE])
 
     def _assign(self, groups: Mapping[str, Sequence[np.ndarray]], meta: Mapping[str, Any]) -> None:
-        assign(self.kept, groups["kept"])
-        assign(self.state, groups.get("state", []))
-        self._keep(groups["best"])
         self.progress = Progress(**meta)
+        self._keep(groups["best"])
+        if not self.progress.finished:
+            assign(self.kept, groups["kept"])
+            assign(self.state, groups.get("state", []))
         log.info("%s: resumed at epoch %d, batch %d", self.name, self.progress.epoch + 1, self.progress.step)
 
 

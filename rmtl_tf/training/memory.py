@@ -96,7 +96,7 @@ class Estimate:
         tables: input -> rows of its table.
         width: model.embedding_dim.
         stages: all of them.
-        batches: bytes of copies of the records for TensorFlow and of the activations of a batch.
+        batches: bytes of copies of the records' labels for TensorFlow and of the activations of a batch.
     """
 
     tables: Mapping[str, int]
@@ -154,7 +154,8 @@ def estimate(problem: Problem, model: ModelConfig, training: TrainingConfig, war
     tables = {name: spec.layout(name).rows for name, _ in spec.categorical}
     units = max(network.units for network in (actor, *critics.values()))
     batch = FLOAT * ACTIVATIONS * training.batch_size * units
-    # At a time there are two copies of the train table for TensorFlow, and one of the validation table.
+    # At a time there are two copies of the train table's columns for TensorFlow, and one of validation's;
+    # features are looked up where they are.
     records = 2 * _size(problem.train) + _size(problem.validation)
     return Estimate(tables, model.embedding_dim, tuple(stages), batch + records)
 
@@ -226,9 +227,16 @@ def _learning(
         Part(f"optimizer of the {what}", network, kept),
         Part(f"a step of the {what}", network, step),
     )
-    return (*parts, Part(f"best weights of the {what}", network, 1)) if best else parts
+    if not best:
+        return parts
+    # TensorFlow's allocator keeps what the phase had while Keras copies the weights to write them.
+    return (
+        *parts,
+        Part(f"best weights of the {what}", network, 1),
+        Part(f"writing the weights of the {what}", network, 2),
+    )
 
 
 def _size(table: RecordTable) -> int:
-    columns = [*table.features.values(), table.labels, table.done, table.length, table.lookahead]
+    columns = [table.labels, table.done, table.length, table.lookahead]
     return sum(column.nbytes for column in columns)

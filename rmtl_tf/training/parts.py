@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rmtl_tf.errors import UserError
-from rmtl_tf.inputs import RecordTable, plan_windows, read_table, split_files
+from rmtl_tf.inputs import SHUFFLED, RecordTable, plan_windows, read_table, split_files
 
 if TYPE_CHECKING:
     from rmtl_tf.features.spec import InputSpec
@@ -36,15 +36,24 @@ def part_files(split: Path, parts: int) -> list[list[Path]]:
 
 
 def read_parts(
-    split: Path, spec: InputSpec, labels: Sequence[str], timestamp: str, parts: int, own: Sequence[int]
+    split: Path,
+    spec: InputSpec,
+    labels: Sequence[str],
+    timestamp: str,
+    parts: int,
+    own: Sequence[int],
+    spill: Path | None = None,
 ) -> tuple[RecordTable, Parts]:
     """The table of the parts in `own`, one after another, and where they begin; reads their files alone.
+
+    Args:
+        spill: as of `read_table`.
 
     Raises:
         UserError: as `part_files`, `read_table`.
     """
     files = part_files(split, parts)
-    table = read_table(split, spec, labels, timestamp, [path for part in own for path in files[part]])
+    table = read_table(split, spec, labels, timestamp, [path for part in own for path in files[part]], spill)
     counts = [_windows(files[part]) for part in own]
     return table, Parts.of(table, parts, own, counts)
 
@@ -107,10 +116,15 @@ class Parts:
         """The windows of the own parts, one after another; each begins with 0, and 0 is nowhere else."""
         return np.concatenate([self.windows[part] for part in self.own]).astype(np.int64)
 
-    def plan(self, batch_size: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def plan(
+        self, batch_size: int, seed: int, epoch: int, shuffled: int = SHUFFLED
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The batches of an epoch as this process sees them, and how many rows each has in all processes.
 
         A part fills `batch_size / parts` columns; one that is used up before the others is padding.
+
+        Args:
+            shuffled: records of all parts that are shuffled with one another, as of `epoch_plan`.
 
         Returns:
             rows of this process's table [batches, batch_size * own / parts], -1 is padding; [batches].
@@ -122,7 +136,9 @@ class Parts:
         width = batch_size // parts
         # With one part the order is that of `epoch_plan`.
         plans = [
-            plan_windows(windows, width, [seed, epoch] if parts == 1 else [seed, epoch, part])
+            plan_windows(
+                windows, width, [seed, epoch] if parts == 1 else [seed, epoch, part], shuffled // parts
+            )
             for part, windows in enumerate(self.windows)
         ]
         steps = max(len(plan) for plan in plans)

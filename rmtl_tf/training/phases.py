@@ -342,6 +342,7 @@ class Trainer:
             table=self.problem.train,
             extras=extras,
             batch_size=self.training.batch_size,
+            shuffle_records=self.training.shuffle_records,
             seed=self.seeds[seed],
             max_epochs=limits[0],
             patience=limits[1],

@@ -15,6 +15,7 @@ from rmtl_tf.rl.mdp import cross_entropy
 from rmtl_tf.training.networks import full_precision
 
 _BATCH = 4096
+_HELD = 1 << 16  # records of spilled features that are held: they are read in order
 
 
 class _TablePredictor:
@@ -26,7 +27,7 @@ class _TablePredictor:
         longest = int(np.diff(table.windows).max())
         self.table = table
         self.plan = epoch_plan(table, max(_BATCH, longest), seed=None)
-        self.batcher = Batcher(table, extras)
+        self.batcher = Batcher(table, extras, _HELD)
         self.function = tf.function(function)
 
     def answers(self, batches: int | None = None) -> np.ndarray:

@@ -61,6 +61,11 @@ def lay_out(sessions, max_steps):
     return {name: np.array(values) for name, values in columns.items()}
 
 
+def looked_up(features):
+    """As `HistoryGatherer` wants them: rows -> {input: values}."""
+    return lambda rows: {name: tf.gather(column, rows) for name, column in features.items()}
+
+
 def gathered(columns, times=True):
     """{input: [R, LENGTH]} of all rows, and the History."""
     labels = {f"{task}_label": columns[f"label/{task}"] for task in DELAYS}
@@ -72,7 +77,7 @@ def gathered(columns, times=True):
         "item": tf.constant(columns["item"], tf.int32),
         "price": tf.constant(columns["price"], tf.float32),
     }
-    inputs = HistoryGatherer(history, features)(tf.range(len(columns["time"]), dtype=tf.int64))
+    inputs = HistoryGatherer(history, looked_up(features))(tf.range(len(columns["time"]), dtype=tf.int64))
     return {name: value.numpy() for name, value in inputs.items()}
 
 
@@ -171,7 +176,7 @@ def test_a_label_that_is_known_does_change_it():
 def test_no_tasks_give_no_codes():
     spec = HistorySpec("mean", 2, 1, "item", ("item",))
     history = find_history(spec, np.arange(3), np.zeros(3), np.zeros(3, bool), {}, {})
-    inputs = HistoryGatherer(history, {"item": tf.constant([4, 5, 6])})(tf.range(3, dtype=tf.int64))
+    inputs = HistoryGatherer(history, looked_up({"item": np.array([4, 5, 6])}))(tf.range(3, dtype=tf.int64))
     assert set(inputs) == {"history/item"}
     np.testing.assert_array_equal(inputs["history/item"], [[0, 0], [0, 4], [4, 5]])
 
@@ -179,7 +184,7 @@ def test_no_tasks_give_no_codes():
 @pytest.mark.parametrize("size", [10, 64])
 def test_batches_carry_the_history_of_their_rows_and_of_the_next_state(size):
     table = make_table([3, 1, 5, 8, 2], cut=(2, 3), spec=small_spec("gru"))
-    everything = HistoryGatherer(table.history, {n: tf.constant(v) for n, v in table.features.items()})(
+    everything = HistoryGatherer(table.history, looked_up(table.features))(
         tf.range(table.rows, dtype=tf.int64)
     )
     plan = epoch_plan(table, size, seed=1)

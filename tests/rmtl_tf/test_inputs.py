@@ -8,9 +8,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rmtl_tf.config import TrainingConfig
 from rmtl_tf.errors import UserError
 from rmtl_tf.features.spec import HistorySpec, HistoryTask, InputSpec
-from rmtl_tf.inputs import Batcher, epoch_plan, read_table
+from rmtl_tf.inputs import SHUFFLED, Batcher, epoch_plan, read_table
+from rmtl_tf.spill import GROUP, block_edges
 from tests.conftest import make_table
 
 SPEC = InputSpec(categorical=(("user", 9), ("item", 99)), numeric=("price",), ids=("user", "item"))
@@ -87,6 +89,31 @@ def test_plan_holds_every_row_once_and_cuts_no_window(lengths, size, seed):
         np.testing.assert_array_equal(used, np.arange(table.rows))
 
 
+@settings(deadline=None, max_examples=50)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=40, max_size=200),
+    shuffled=st.integers(16, 64),
+    seed=st.integers(0, 9),
+)
+def test_a_long_table_is_shuffled_among_blocks_that_are_few_at_a_time(lengths, shuffled, seed):
+    table = make_table(lengths)
+    plan = epoch_plan(table, 9, seed, epoch=1, shuffled=shuffled)
+    used = plan[plan >= 0]
+    np.testing.assert_array_equal(np.sort(used), np.arange(table.rows))
+    if table.rows <= shuffled:
+        np.testing.assert_array_equal(plan, epoch_plan(table, 9, seed, epoch=1, shuffled=table.rows))
+        return
+    edges = block_edges(table.windows, shuffled)
+    assert set(edges) <= set(table.windows)
+    block = np.searchsorted(edges, used, side="right") - 1
+    blocks = list(dict.fromkeys(block))  # in the order of their first record
+    for number in range(0, len(blocks), GROUP):
+        # All records of a group of blocks come before the first one of the next group.
+        own = np.isin(block, blocks[number : number + GROUP])
+        assert np.diff(np.flatnonzero(own)).max(initial=1) == 1
+    assert not np.array_equal(used, np.arange(table.rows)) or len(lengths) < 3
+
+
 def test_plan_depends_on_seed_and_epoch_only(table):
     first = epoch_plan(table, 10, seed=1, epoch=0)
     np.testing.assert_array_equal(first, epoch_plan(table, 10, seed=1, epoch=0))
@@ -150,3 +177,7 @@ def test_several_ids_a_record_become_rows_of_the_table_and_of_the_batches(tmp_pa
     write(tmp_path, [example("a", 2, tag=[3, 0, 4])])
     with pytest.raises(UserError, match="'tag' has another number of steps"):
         read_table(tmp_path, spec, ["click"], "t")
+
+
+def test_as_many_records_are_shuffled_as_the_configuration_says_where_nobody_says_how_many():
+    assert TrainingConfig().shuffle_records == SHUFFLED

@@ -95,6 +95,12 @@ def weights(directory):
     return found
 
 
+def test_features_in_a_file_train_to_the_same_bits(data, alone, tmp_path):
+    train(jobs.make_job(data, tmp_path, records="disk", shuffle_records=1 << 20))
+    on_disk = read_json(tmp_path / "run.json")
+    assert losses(on_disk) == losses(alone)
+
+
 def test_two_replicas_have_the_loss_curve_of_one_process(mirrored, alone):
     run = read_json(mirrored / "run.json")
     assert_same_curve(run, alone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.inputs import epoch_plan
 from rmtl_tf.rl.agent import Agent
 from rmtl_tf.schema import Task
+from rmtl_tf.training.checkpoint import load_checkpoint
 from rmtl_tf.training.loop import Phase
 from rmtl_tf.training.networks import build, compile_model, seeds_of
 from rmtl_tf.training.predict import Predictor
@@ -41,6 +44,7 @@ def make_phase(checkpoint, kill_at=None, learning_rate=1e-2, weighting=None, **c
         "table": TRAIN,
         "extras": None,
         "batch_size": 10,
+        "shuffle_records": 1000,
         "seed": 11,
         "max_epochs": 4,
         "patience": 3,
@@ -158,6 +162,16 @@ def test_a_finished_phase_is_not_trained_again(tmp_path):
     again, agent = make_phase(tmp_path / "a.npz", kill_at=0)
     again.run()
     for a, b in zip(expected, agent.backbone.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_of_a_finished_phase_only_the_best_weights_are_stored(tmp_path):
+    phase, agent = make_phase(tmp_path / "a.npz")
+    progress = phase.run()
+    groups, meta = load_checkpoint(tmp_path / "a.npz")
+    assert set(groups) == {"best"}
+    assert meta == asdict(progress)
+    for a, b in zip(groups["best"], agent.backbone.weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
 

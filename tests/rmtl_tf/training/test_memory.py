@@ -88,6 +88,7 @@ def test_stages_hold_what_their_phase_makes_and_what_later_ones_need():
         "optimizer of the actor",
         "a step of the actor",
         "best weights of the actor",
+        "writing the weights of the actor",
     }
     assert found["critic of paper"]["target critic"] == 1
     assert found["critic of paper"]["pretrained weights"] == 1
