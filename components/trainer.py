@@ -183,7 +183,9 @@ def _export(
     schema = read_schema(parameters.data_schema)
     history = history_spec(parameters.model.history, parameters.feedback, schema)
     score, candidates = _answers(graph, schema, parameters.serving)
-    export_saved_model(backbone, graph, inputs["transform_graph"], score, serving, history, candidates)
+    folded = parameters.serving.folded_mb << 20
+    graph_directory = inputs["transform_graph"]
+    export_saved_model(backbone, graph, graph_directory, score, serving, history, candidates, folded)
     # Lists longer than the model looks back show that it takes the end of them.
     longer = None if history is None else replace(history, length=history.length + 2)
     validation = inputs["examples"] / "Split-validation"

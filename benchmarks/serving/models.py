@@ -41,6 +41,11 @@ def export_model(directory: Path, model: ModelConfig, graph: TransformGraph, see
     """Writes `model/` and `warmup` into `directory`; returns the backbone."""
     graph.save(directory / "graph")
     backbone = build_backbone(model, graph.input_spec(), graph.tasks, seed)
+    backbone.build()
+    random = np.random.default_rng(seed)
+    for variable in backbone.weights:  # biases start at 0, and a compiler leaves out what is 0
+        if "bias" in variable.path:
+            variable.assign(random.normal(scale=0.1, size=variable.shape))
     score = ScoreFormula.of({}, "product", [task.name for task in graph.tasks])
     fields = len(graph.features)
     candidates = tuple(name for name in CANDIDATES if name in graph.raw)

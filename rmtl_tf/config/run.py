@@ -43,6 +43,12 @@ class ServingConfig(Strict):
     context: tuple[str, ...] = Field(
         (), description="step features of which a request to rank sends one value for all its candidates"
     )
+    folded_mb: int = Field(
+        128,
+        ge=0,
+        le=100_000,
+        description="MiB for embeddings exported as their products with a model's first matrices; 0: none",
+    )
 
 
 class PushConfig(Strict):

@@ -8,18 +8,21 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from rmtl_tf.export.folded import Logits, inference_logits
 from rmtl_tf.export.rank import Ranker, rank_signature
 from rmtl_tf.export.score import SCORE, ScoreFormula
 from rmtl_tf.features.encoder import RawEncoder, parse_examples, signature
 from rmtl_tf.features.graph import TransformGraph
 from rmtl_tf.features.spec import HistorySpec
 
+FOLDED_BYTES = 128 << 20
+
 
 class ServingModel(tf.Module):
-    """A backbone behind its transform graph.
+    """A model behind its transform graph.
 
     Args:
-        backbone: `call({name: [N]}, training=False) -> logits [N, K]`.
+        logits: inputs of the model {name: [N]} -> logits [N, K].
         graph: the transform graph.
         directory: where the graph is saved; its vocabularies become assets.
         score: how the tasks' probabilities become one score.
@@ -30,7 +33,7 @@ class ServingModel(tf.Module):
 
     def __init__(
         self,
-        backbone: keras.layers.Layer,
+        logits: Logits,
         graph: TransformGraph,
         directory: Path,
         score: ScoreFormula,
@@ -38,8 +41,7 @@ class ServingModel(tf.Module):
         candidates: Sequence[str] = (),
     ) -> None:
         super().__init__(name="rmtl")
-        # Behind a function, so that TensorFlow does not track Keras' wrappers of variables: see `weights`.
-        self._backbone = lambda: backbone
+        self.logits = logits
         self.encoder = RawEncoder(graph, directory, history)
         self.history_length = tf.Variable(0 if history is None else history.length, trainable=False)
         self._names = [task.name for task in graph.tasks]
@@ -47,10 +49,8 @@ class ServingModel(tf.Module):
         self.rank = Ranker(self.encoder, candidates, self.outputs) if candidates else None
 
     def outputs(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Inputs of the backbone {name: [N]} -> probabilities {task: [N]} float32, and `score` [N]."""
-        probabilities = tf.unstack(
-            tf.sigmoid(self._backbone()(inputs, training=False)), len(self._names), axis=1
-        )
+        """Inputs of the model {name: [N]} -> probabilities {task: [N]} float32, and `score` [N]."""
+        probabilities = tf.unstack(tf.sigmoid(self.logits(inputs)), len(self._names), axis=1)
         named = dict(zip(self._names, probabilities, strict=True))
         return {**named, SCORE: self._score(named)}
 
@@ -71,11 +71,19 @@ def export_saved_model(
     directory: Path,
     history: HistorySpec | None = None,
     candidates: Sequence[str] = (),
+    folded_bytes: int = FOLDED_BYTES,
 ) -> None:
     """Writes the SavedModel with the signatures `serving_default` (raw named features), `serve_examples`
     (serialized Examples) and, where there are candidates, `rank` (`rmtl_tf.export.rank`).
+
+    Args:
+        backbone: `call({name: [N]}, training=False) -> logits [N, K]`.
+        graph, score, history, candidates: as in `ServingModel`; `graph_directory` is where the graph is saved.
+        directory: to write.
+        folded_bytes: as in `rmtl_tf.export.folded.inference_logits`.
     """
-    model = ServingModel(backbone, graph, graph_directory, score, history, candidates)
+    logits = inference_logits(backbone, folded_bytes)
+    model = ServingModel(logits, graph, graph_directory, score, history, candidates)
     # A signature's inputs are keyword arguments, so names come from the specs.
     named = tf.function(lambda **features: model.predict(features))
     examples = tf.TensorSpec([None], tf.string, "examples")
@@ -87,7 +95,8 @@ def export_saved_model(
         ranked = tf.function(lambda **features: model.rank(features))
         specs = rank_signature(graph, history, candidates)
         signatures["rank"] = ranked.get_concrete_function(**specs)
-    # A session (TF Serving, Java) restores what is tracked. Of a `keras.Variable` that is a copy, while the
-    # functions read the variable inside: they would find it empty.
-    model.weights = [variable.value for variable in backbone.weights]
+    # A session (TF Serving, Java) restores what is tracked: the variables that the functions read, and not
+    # Keras' wrappers of them.
+    read = {id(v): v for function in signatures.values() for v in function.variables}
+    model.weights = list(read.values())
     tf.saved_model.save(model, str(directory), signatures=signatures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,22 @@ def write_warmup(path: Path, raw: Mapping[str, np.ndarray], candidates: Sequence
 
 
 def replay_warmup(model: Any, path: Path) -> int:
-    """Calls a loaded SavedModel as TF Serving would while loading it: for who serves it from Python.
+    """`warm_up` of what `tf.saved_model.load` returned."""
+    import tensorflow as tf
+
+    def call(inputs: Mapping[str, np.ndarray], signature: str) -> None:
+        model.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+
+    return warm_up(call, path)
+
+
+def warm_up(predict: Callable[[Mapping[str, np.ndarray], str], Any], path: Path) -> int:
+    """Calls a loaded model as TF Serving would while loading it: for who serves it from Python.
 
     The first call of a signature compiles its graph, which takes tens of milliseconds.
 
     Args:
-        model: what `tf.saved_model.load` returned.
+        predict: called with the inputs and the signature's name.
         path: what `write_warmup` wrote; a version without it is not warmed up.
 
     Returns:
@@ -72,8 +82,8 @@ def replay_warmup(model: Any, path: Path) -> int:
     count = 0
     for record in tf.data.TFRecordDataset(str(path)):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         for _ in range(_REPLAYS):
-            model.signatures[request.model_spec.signature_name](**inputs)
+            predict(inputs, request.model_spec.signature_name)
         count += 1
     return count

@@ -171,26 +171,33 @@ class FieldEmbedding(keras.layers.Layer):
         return once(self, tuple(inputs.values()), lambda _: self._state(inputs))
 
     def _state(self, inputs: Mapping[str, Any]) -> tf.Tensor:
-        parts = []
-        if self._rows:
-            parts.append(self._fields(inputs))  # (N, categorical fields, D)
-        if self.numeric is not None:
-            parts.append(keras.ops.expand_dims(self.numeric(self._numbers(inputs, self.spec.numeric)), 1))
-        if self.history is not None:
-            parts.append(keras.ops.expand_dims(self._past(self.history, inputs), 1))
-        embedded = parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=1)  # (N, F, D)
-        return keras.ops.reshape(embedded, (-1, self.state_width))
+        return self.some_fields(inputs, tuple(self._rows), self.numeric is not None, self.history is not None)
 
-    def _fields(self, inputs: Mapping[str, Any]) -> Any:
-        """The categorical fields [N, fields, D] in the order of the spec."""
-        several = [name for name, _ in self.spec.several]
-        single = [name for name in self._rows if name not in several]
+    def some_fields(
+        self, inputs: Mapping[str, Any], categorical: Sequence[str], numeric: bool, history: bool
+    ) -> tf.Tensor:
+        """Some fields of the state [N, fields * D], at least one: those of the categorical inputs named, in
+        their order, the numbers' and the history's."""
+        parts = []
+        if categorical:
+            parts.append(self._fields(inputs, categorical))  # (N, categorical fields, D)
+        if numeric and self.numeric is not None:
+            parts.append(keras.ops.expand_dims(self.numeric(self._numbers(inputs, self.spec.numeric)), 1))
+        if history and self.history is not None:
+            parts.append(keras.ops.expand_dims(self._past(self.history, inputs), 1))
+        embedded = parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=1)  # (N, fields, D)
+        return keras.ops.reshape(embedded, (-1, embedded.shape[1] * self.width))
+
+    def _fields(self, inputs: Mapping[str, Any], names: Sequence[str]) -> Any:
+        """Some categorical fields [N, names, D]."""
+        several = [name for name, _ in self.spec.several if name in names]
+        single = [name for name in names if name not in several]
         if not several:
             return self._embed(inputs, single)
         fields = {name: self._mean(name, inputs[name]) for name in several}
         if single:
             fields |= dict(zip(single, keras.ops.unstack(self._embed(inputs, single), axis=1), strict=True))
-        return keras.ops.stack([fields[name] for name in self._rows], axis=1)
+        return keras.ops.stack([fields[name] for name in names], axis=1)
 
     def _mean(self, name: str, ids: Any) -> Any:
         """The mean [N, D] of the rows of ids [N, M] that are not padding; zeros where all are."""

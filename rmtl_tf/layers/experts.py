@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +15,19 @@ from rmtl_tf.errors import UserError
 from rmtl_tf.layers.dropout import Dropout
 from rmtl_tf.layers.once import once
 from rmtl_tf.layers.seeds import derive_seed
+
+_one_by_one: ContextVar[bool] = ContextVar("one_by_one", default=False)
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """Inside, experts answer one after the other: with weights that are constants, and nothing to keep for
+    gradients, each stays in the processor's caches and its bias and ReLU are fused with its products."""
+    token = _one_by_one.set(True)
+    try:
+        yield
+    finally:
+        _one_by_one.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="rmtl_tf")
@@ -69,6 +84,8 @@ class Experts(keras.layers.Layer):
     def call(self, x: Any, training: bool = False) -> Any:
         """[N, I] -> [N, E, last width]."""
         ops = keras.ops
+        if _one_by_one.get() and not training:
+            return ops.stack([self._expert(x, number) for number in range(self.count)], axis=1)
         x = self.drop[0](once((self, 0), x, self._first), training=training)  # (N, E, W1)
         if len(self.widths) == 1:
             return x
@@ -76,6 +93,18 @@ class Experts(keras.layers.Layer):
         for i, drop in enumerate(self.drop[1:], 1):
             x = drop(ops.relu(ops.matmul(x, self.kernels[i]) + self.biases[i]), training=training)
         return ops.transpose(x, (1, 0, 2))
+
+    def _expert(self, x: Any, number: int) -> Any:
+        """[N, I] -> [N, last width] of one expert, without dropout."""
+        ops = keras.ops
+        kernels = [ops.split(self.kernels[0], self.count, axis=1)[number]]
+        biases = [ops.split(self.biases[0], self.count)[number]]
+        for kernel, bias in zip(self.kernels[1:], self.biases[1:], strict=True):
+            kernels.append(kernel[number])
+            biases.append(bias[number, 0])
+        for kernel, bias in zip(kernels, biases, strict=True):
+            x = ops.relu(ops.add(ops.matmul(x, kernel), bias))
+        return x
 
     def _first(self, x: Any) -> Any:
         """[N, I] -> [N, E, W1], without dropout."""

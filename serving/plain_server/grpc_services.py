@@ -17,8 +17,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.in_process import DEFAULT_SIGNATURE
 from serving.plain_server.errors import RequestError
-from serving.plain_server.served_model import DEFAULT_SIGNATURE, ServedModel
+from serving.plain_server.served_model import ServedModel
 from serving.plain_server.version_manager import VersionManager
 
 

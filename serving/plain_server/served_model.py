@@ -1,19 +1,17 @@
-"""One loaded version: its signatures called with tensors by name."""
+"""One loaded version: its signatures called with arrays by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from rmtl_tf.export.warmup import replay_warmup
+from rmtl_tf.export.warmup import warm_up
 from rmtl_tf.serving_versions import WARMUP
+from serving.in_process import DEFAULT_SIGNATURE, SessionModel
 from serving.plain_server.errors import RequestError
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 class ServedModel:
@@ -25,8 +23,8 @@ class ServedModel:
 
     def __init__(self, path: Path) -> None:
         self.version = int(path.name)
-        self._model = tf.saved_model.load(str(path))
-        replay_warmup(self._model, path / WARMUP)
+        self._model = SessionModel(path)
+        warm_up(self._model.predict, path / WARMUP)
 
     def inputs(self, signature: str = "") -> dict[str, tf.TensorSpec]:
         """Input name -> spec.
@@ -34,15 +32,12 @@ class ServedModel:
         Raises:
             RequestError: there is no such signature.
         """
-        return dict(self._signature(signature).structured_input_signature[1])
+        return self._model.inputs[self._known(signature)]
 
     @property
     def signature_defs(self) -> dict[str, tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]]:
         """Signature -> specs of its inputs and of its outputs."""
-        return {
-            name: (self.inputs(name), dict(function.structured_outputs))
-            for name, function in self._model.signatures.items()
-        }
+        return {name: (inputs, self._model.outputs[name]) for name, inputs in self._model.inputs.items()}
 
     def predict(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
@@ -52,37 +47,18 @@ class ServedModel:
         Raises:
             RequestError: an input is missing, unknown, or of another type or shape, and is named.
         """
-        function = self._signature(signature)
-        tensors = self._tensors(self.inputs(signature), inputs)
-        if unknown := set(outputs) - set(function.structured_outputs):
+        signature = self._known(signature)
+        if unknown := set(outputs) - set(self._model.outputs[signature]):
             raise RequestError("INVALID_ARGUMENT", f"output filter: no output named {sorted(unknown)}")
         try:
-            answer = function(**tensors)
+            answer = self._model.predict(inputs, signature)
         except (tf.errors.OpError, TypeError, ValueError) as error:
             raise RequestError("INVALID_ARGUMENT", str(error)) from error
-        return {name: value.numpy() for name, value in answer.items() if not outputs or name in outputs}
+        return {name: value for name, value in answer.items() if not outputs or name in outputs}
 
-    def _signature(self, name: str) -> Any:
+    def _known(self, name: str) -> str:
         name = name or DEFAULT_SIGNATURE
-        if name not in self._model.signatures:
-            known = ", ".join(sorted(self._model.signatures))
+        if name not in self._model.inputs:
+            known = ", ".join(sorted(self._model.inputs))
             raise RequestError("INVALID_ARGUMENT", f"no signature {name!r}; the model has {known}")
-        return self._model.signatures[name]
-
-    def _tensors(
-        self, specs: Mapping[str, tf.TensorSpec], inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, tf.Tensor]:
-        if inputs.keys() != specs.keys():
-            extra, missing = sorted(inputs.keys() - specs.keys()), sorted(specs.keys() - inputs.keys())
-            message = f"inputs do not match the signature. Sent extra: {extra}. Missing: {missing}."
-            raise RequestError("INVALID_ARGUMENT", message)
-        tensors = {}
-        for name, spec in specs.items():
-            value = inputs[name]
-            received = tf.as_dtype(value.dtype if value.dtype.kind not in "SUO" else tf.string)
-            if received != spec.dtype or not spec.shape.is_compatible_with(value.shape):
-                wanted = f"{spec.dtype.name} {spec.shape}"
-                message = f"input {name!r}: expected {wanted}, received {received.name} {list(value.shape)}"
-                raise RequestError("INVALID_ARGUMENT", message)
-            tensors[name] = tf.constant(value, spec.dtype)
-        return tensors
+        return name
