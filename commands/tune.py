@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from commands.base import Commands, CreatePipeline
+from commands.base import Commands, CreatePipeline, a_place
 from components import summary
 from components.tuning import Trials, study_folder
 from rmtl_tf import locks
 from rmtl_tf.config import RunConfig, parse_config, read_values, set_values
 from rmtl_tf.errors import UserError
 from rmtl_tf.files import write_text
-from rmtl_tf.places import place
 
 BEST_FILE = "best.yaml"
 REPORT_FILE = "tuning.html"
@@ -32,7 +31,7 @@ def add(commands: Commands) -> None:
     )
     sub.add_argument(
         "--space",
-        type=place,
+        type=a_place,
         metavar="FILE",
         help="YAML of what to try; default: the section tune of the configuration (docs/tuning.md)",
     )
