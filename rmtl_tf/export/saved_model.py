@@ -98,5 +98,8 @@ def export_saved_model(
     # A session (TF Serving, Java) restores what is tracked: the variables that the functions read, and not
     # Keras' wrappers of them.
     read = {id(v): v for function in signatures.values() for v in function.variables}
-    model.weights = list(read.values())
+    # In the order of the captures: that of `variables` is by address, and so would be the bytes of the file.
+    captured = [handle for function in signatures.values() for handle in function.graph.external_captures]
+    place = {id(handle): number for number, handle in enumerate(captured)}
+    model.weights = sorted(read.values(), key=lambda variable: place[id(variable.handle)])
     tf.saved_model.save(model, str(directory), signatures=signatures)
