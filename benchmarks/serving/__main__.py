@@ -1,7 +1,7 @@
 """`make bench-serving`: milliseconds of a request at the paper's size, in docs/performance-serving.md.
 
-Every part is saved when it is done; the page is written from what is saved, so parts may be measured at different
-times: `python -m benchmarks.serving --only torch --backbones mmoe`.
+Every part is saved when it is done; the page is written from what is saved, so parts may be measured at
+different times: `python -m benchmarks.serving --only torch --backbones mmoe`.
 """
 
 from __future__ import annotations

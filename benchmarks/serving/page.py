@@ -12,7 +12,7 @@ Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def report(results: Results) -> str:
-    """Markdown of {backbone: {part: what it found}}: a table a backbone, then the goals and what was reached."""
+    """Markdown of {backbone: {part: what it found}}: a table a backbone, the goals and what was reached."""
     lines = []
     for backbone, parts in results.items():
         times = {name: found for part in parts.values() for name, found in part["times"].items()}
@@ -24,8 +24,8 @@ def report(results: Results) -> str:
         lines += ["", f"**{backbone}**, paper's size", "", table(header, rows), ""]
         lines += [f"- {line}" for line in _findings(parts, times)]
     measured = [
-        f"{backbone} {part}: {found['machine']} {found['repeats']} calls each, load of the machine at the end "
-        f"{found['load']:.1f}."
+        f"{backbone} {part}: {found['machine']} {found['repeats']} calls each, load of the machine at the "
+        f"end {found['load']:.1f}."
         for backbone, parts in results.items()
         for part, found in parts.items()
     ]

@@ -31,7 +31,7 @@ from rmtl_tf.config import RunConfig, Strict, parse_config
 from rmtl_tf.errors import UserError
 
 BEAM = "beam"
-# The pipeline root is Kubeflow's; what a step gets is compiled in.
+# The pipeline root is Kubeflow's; what a step gets is compiled in; no step reads `tune`.
 _NO_PARAMETERS = ("root", "kubeflow", "tune")
 
 _CUT = (

@@ -29,8 +29,8 @@ def inference_logits(backbone: Any, folded_bytes: int) -> Logits:
     `FoldedState`.
 
     Args:
-        backbone: a `Backbone`; of another layer, of a state that it makes itself, or of more weights than a graph
-            can hold, the call itself is returned.
+        backbone: a `Backbone`; of another layer, of one that makes a state of its own, or of more weights
+            than a graph can hold, the call itself is returned.
         folded_bytes: how large the tables of `FoldedState` may be, all together.
     """
     kind = type(backbone)
@@ -132,7 +132,6 @@ class FoldedState(tf.Module):
                 bias = bias + _product(added[np.newaxis], own[len(names)])[0]
             if table:  # every record reads one row of the first field
                 table[0] = table[0] + bias
-                bias = None
             self._terms.append(
                 _Terms(
                     tf.Variable(np.concatenate(table), trainable=False, name="folded_table")
@@ -140,7 +139,7 @@ class FoldedState(tf.Module):
                     else None,
                     linear,
                     np.concatenate([own[i] for i in rest]) if rest else None,
-                    bias,
+                    None if table else bias,
                 )
             )
 
@@ -173,7 +172,7 @@ class _Terms(tf.Module):
         self.table, self._linear, self._kernel, self._bias = table, linear, kernel, bias
 
     def added(self, rows: Any, records: Any, numbers: Any, fields: Any) -> tf.Tensor:
-        """Rows of the table and their records [N * folded], numbers [N, n], fields [N, rest * D] -> [N, U]."""
+        """Rows of the table and their records [N * folded], numbers [N, n], fields [N, rest * D]: [N, U]."""
         terms = []
         if self.table is not None:
             terms.append(tf.sparse.segment_sum(self.table, rows, records))

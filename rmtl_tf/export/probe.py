@@ -182,7 +182,7 @@ class SignatureProbe:
             kinds = {name: values.dtype for name, values in self._raw.items()}
             wanted = {name: "string" if kind.kind == "S" else kind.name for name, kind in kinds.items()}
         received = {name: spec.dtype.name for name, spec in self._specs.items()}
-        explanation = f"expected {dict(sorted(wanted.items()))}; received {dict(sorted(received.items()))}"
+        explanation = f"expected {_listed(wanted)}; received {_listed(received)}"
         return self._checks.add(f"{self._signature} inputs", received == wanted, explanation)
 
     def feed(self, raw: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -242,7 +242,7 @@ class SignatureProbe:
         wanted = {name: f"float32 {list(values.shape)}" for name, values in expected.items()}
         wanted[ORDER] = f"int32 {list(expected[SCORE].shape)}"
         received = {name: f"{value.dtype.name} {list(value.shape)}" for name, value in outputs.items()}
-        explanation = f"expected {dict(sorted(wanted.items()))}; received {dict(sorted(received.items()))}"
+        explanation = f"expected {_listed(wanted)}; received {_listed(received)}"
         if not self._checks.add(f"{RANK} outputs", received == wanted, explanation):
             return
         error = max(float(np.max(np.abs(outputs[name] - values))) for name, values in expected.items())
@@ -332,6 +332,11 @@ def _load(model: Path) -> Any:
     import tensorflow as tf
 
     return tf.saved_model.load(str(model))
+
+
+def _listed(types: dict) -> str:
+    """`name: type, ...`, for people: the report shows it."""
+    return ", ".join(f"{name}: {kind}" for name, kind in sorted(types.items()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

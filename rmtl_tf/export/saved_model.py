@@ -78,7 +78,8 @@ def export_saved_model(
 
     Args:
         backbone: `call({name: [N]}, training=False) -> logits [N, K]`.
-        graph, score, history, candidates: as in `ServingModel`; `graph_directory` is where the graph is saved.
+        graph, score, history, candidates: as in `ServingModel`.
+        graph_directory: where the graph is saved.
         directory: to write.
         folded_bytes: as in `rmtl_tf.export.folded.inference_logits`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from pathlib import Path
@@ -80,6 +81,12 @@ class VersionManager:
         if loaded:
             known = {label: version for label, version in labels.items() if version in loaded}
             self._serving = loaded, known
+        if gone := before.keys() - loaded.keys():
+            logger.info("unloaded %s of %s", sorted(gone), self.name)
+            del before
+            # A graph's Python objects refer to each other: without this a server that allocates little keeps
+            # the sessions of several versions that are gone.
+            gc.collect()
 
     def _load(self, version: int) -> ServedModel:
         model = ServedModel(self.directory / str(version))

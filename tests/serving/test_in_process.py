@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused_by_the_name_of_the_input(
 
 
 def test_unknown_signature_and_missing_input_are_named(model: SessionModel) -> None:
-    with pytest.raises(ValueError, match="rnk.*serve_examples"):
+    with pytest.raises(ValueError, match=r"rnk.*serve_examples"):
         model.predict(ROWS, "rnk")
     with pytest.raises(ValueError, match="Missing: \\['user'\\]"):
         model.predict({name: values for name, values in ROWS.items() if name != "user"})

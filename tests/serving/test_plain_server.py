@@ -7,6 +7,7 @@ import http.client
 import json
 import math
 import random
+import weakref
 
 import grpc
 import numpy as np
@@ -15,7 +16,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import GrpcClient
-from tests.serving.conftest import Served
+from serving.plain_server.version_manager import VersionManager
+from tests.serving.conftest import Served, push
 
 ROW = {
     "user": "ann",
@@ -234,3 +236,17 @@ def test_500_spoilt_bodies_get_an_error_each_and_the_next_request_is_fine(served
             assert ask(served, ":predict", {"inputs": columns()})[0] == 200
     with GrpcClient(served.grpc, "shop", timeout=60) as client:
         assert client.rank({}, [{"item": "i1"}]).order.tolist() == [0]
+
+
+def test_of_a_version_that_is_gone_nothing_stays_in_memory(models, tmp_path) -> None:
+    directory = tmp_path / "shop"
+    push(models[0], directory)
+    manager = VersionManager(directory, poll_seconds=3600)
+    try:
+        graph = weakref.ref(manager.find("shop")._model._session.graph)
+        push(models[1], directory)
+        manager.poll()
+        assert manager.versions == [2]
+        assert graph() is None
+    finally:
+        manager._stop.set()

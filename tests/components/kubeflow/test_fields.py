@@ -135,7 +135,7 @@ class TestValues:
             return found
 
         missing = leaves(RunConfig) - {field.path for field in fields()}
-        assert {path.split(".")[0] for path in missing} == {"root", "kubeflow"}
+        assert {path.split(".")[0] for path in missing} == {"root", "kubeflow", "tune"}
 
     @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
     def test_configurations_come_back_as_they_were(self, file: Path) -> None:
