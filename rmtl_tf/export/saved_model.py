@@ -102,5 +102,5 @@ def export_saved_model(
     # In the order of the captures: that of `variables` is by address, and so would be the bytes of the file.
     captured = [handle for function in signatures.values() for handle in function.graph.external_captures]
     place = {id(handle): number for number, handle in enumerate(captured)}
-    model.weights = sorted(read.values(), key=lambda variable: place[id(variable.handle)])
+    model.weights = sorted(read.values(), key=lambda variable: place.get(id(variable.handle), len(place)))
     tf.saved_model.save(model, str(directory), signatures=signatures)
