@@ -222,7 +222,7 @@ class SignatureProbe:
             name: f"{value.dtype.name} {list(value.shape)}" for name, value in sorted(outputs.items())
         }
         fits = received == dict.fromkeys(names, f"float32 [{count}]")
-        explanation = f"expected float32 [{count}] for {', '.join(names)}; received {received}"
+        explanation = f"expected float32 [{count}] for {', '.join(names)}; received {_listed(received)}"
         if not self._checks.add(f"{self._signature} outputs", fits, explanation):
             return
         for task, values in expected.items():
