@@ -32,6 +32,7 @@ from rmtl_tf.places import key, scratch
 
 RENEW, EXPIRES = 10.0, 60.0  # seconds
 _LOOK = 1.0
+_INTERRUPT = signal.SIGUSR1
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ logger = logging.getLogger(__name__)
 def lease(path: Path, waiting: Callable[[int | None], None] | None = None) -> Iterator[None]:
     """Holds the lease of the remote `path` for the duration of a `with` block.
 
-    If it is lost within, the main thread is interrupted (SIGINT). The caller holds the
-    lock of the path's twin.
+    If it is lost within, the main thread gets a KeyboardInterrupt, also where the process ignores SIGINT (one
+    that a shell started in the background). The caller holds the lock of the path's twin.
 
     Args:
         waiting: called once with the holder's process id before a wait.
@@ -51,13 +52,27 @@ def lease(path: Path, waiting: Callable[[int | None], None] | None = None) -> It
     ended = threading.Event()
     arguments = (path, number, owner, ended)
     thread = threading.Thread(target=_renew, args=arguments, daemon=True, name=f"lease of {path}")
-    thread.start()
+    with _interruptible():
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            _release(path, number, owner)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within it `_INTERRUPT` interrupts the main thread, which alone may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(_INTERRUPT, signal.default_int_handler)
     try:
         yield
     finally:
-        ended.set()
-        thread.join()
-        _release(path, number, owner)
+        signal.signal(_INTERRUPT, before)
 
 
 def _release(path: Path, number: int, owner: str) -> None:
@@ -113,7 +128,9 @@ def _renew(path: Path, number: int, owner: str, ended: threading.Event) -> None:
         try:
             if _numbers(path)[-1:] != [number]:
                 logger.error("%s: another run took over after this one was silent too long; stopping.", path)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                prepared = signal.getsignal(_INTERRUPT) is signal.default_int_handler
+                interrupt = _INTERRUPT if prepared else signal.SIGINT
+                signal.pthread_kill(threading.main_thread().ident or 0, interrupt)
                 return
             write_text(_object(path, number), _claim(owner, held=True))
         except Exception as error:  # a store's clients have errors of their own
