@@ -77,6 +77,28 @@ def set_option(sub: argparse._ActionsContainer) -> None:
     )
 
 
+def positive(what: str) -> Callable[[str], int]:
+    """Reads an argument that is a whole number above 0; `what` it is a number of, for the message."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"expected a {what} above 0, received {text}")
+        return int(text)
+
+    return read
+
+
+def beam_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--beam",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="options of Beam for ExampleGen and Transform, its runner first of all (docs/beam.md)",
+    )
+
+
 def configuration(arguments: argparse.Namespace) -> RunConfig:
     """The configuration that `--config` and `--set` name."""
     return load_config(arguments.config, arguments.set)

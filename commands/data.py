@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from commands.base import FORM, Commands, a_place, configuration
+from commands.base import FORM, Commands, a_place, configuration, positive
 from components.summary import shown
 from rmtl_tf import storage
 from rmtl_tf.errors import UserError
@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
     of_schema.add_argument("file", type=a_place, metavar="FILE", help="CSV (with a header) or Parquet file")
     of_schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write; default: print")
     of_schema.add_argument(
-        "--rows", type=_positive, default=200_000, help="rows to look at (default: 200000)"
+        "--rows", type=positive("number of rows"), default=200_000, help="rows to look at (default: 200000)"
     )
     of_schema.add_argument("--debug", action="store_true", help="the traceback of an error")
 
@@ -96,9 +96,3 @@ def infer_schema(arguments: argparse.Namespace) -> None:
     arguments.output.write_text(text, encoding="utf-8")
     decisions = len(re.findall(r"^#  \d+\. ", text, re.MULTILINE))
     print(f"Drafted {shown(arguments.output)}: {decisions} decisions stand at its top.")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of rows above 0, received {text}")
-    return int(text)

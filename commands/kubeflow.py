@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commands.base import Commands, CreatePipeline, configuration, set_option
+from commands.base import Commands, CreatePipeline, beam_option, configuration, set_option
 from components.summary import shown
 from rmtl_tf.errors import UserError
 
@@ -25,14 +25,7 @@ def add(commands: Commands) -> None:
         metavar="URI",
         help="where artifacts are kept: gs://, s3://, minio://",
     )
-    of_compile.add_argument(
-        "--beam",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="options of Beam for ExampleGen and Transform (docs/beam.md)",
-    )
+    beam_option(of_compile)
     of_compile.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="IR YAML that is written"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from commands.base import Commands, CreatePipeline, configuration
+from commands.base import Commands, CreatePipeline, beam_option, configuration
 from components import summary
 from components.run_status import CACHED
 from components.runner import run as run_components
@@ -21,14 +21,7 @@ def add(commands: Commands) -> None:
     of_run = commands.add_configured(
         "run", "run the pipeline", lambda arguments: run(arguments, commands.create_pipeline)
     )
-    of_run.add_argument(
-        "--beam",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="options of Beam for ExampleGen and Transform, its runner first of all (docs/beam.md)",
-    )
+    beam_option(of_run)
     of_run.add_argument(
         "--profile",
         action="store_true",

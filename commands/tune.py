@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from commands.base import Commands, CreatePipeline, a_place
+from commands.base import Commands, CreatePipeline, a_place, positive
 from components import summary
 from components.tuning import Trials, study_folder
 from rmtl_tf import locks
@@ -35,7 +35,9 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="YAML of what to try; default: the section tune of the configuration (docs/tuning.md)",
     )
-    sub.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials at a time; default: 1")
+    sub.add_argument(
+        "--workers", type=positive("number"), default=1, metavar="N", help="trials at a time; default: 1"
+    )
     sub.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # this process is one of them
 
 
@@ -122,9 +124,3 @@ def _refuse(folder: Path, process: int | None) -> None:
         f"tune: process {process or 'unknown'} works on the study in {folder}. Wait for it, or stop it; for "
         "more trials at a time give it more --workers."
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, received {text}")
-    return int(text)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from components.run_status import CACHED, FAILED, INTERRUPTED, NOT_RUN, RAN, RUNNING, now
+from rmtl_tf import places
 from rmtl_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -42,11 +43,10 @@ def opened(file: str, mode: str = "rb") -> Iterator[Any]:
 
     Kubeflow's launcher uploads the artifacts of a step that succeeded, and nothing of one that failed.
     """
-    import fsspec
-
-    # `minio` is Kubeflow's name for its own S3-compatible store.
-    uri = file.replace("minio://", "s3://", 1) if file.startswith("minio://") else file
-    with fsspec.open(uri, mode, auto_mkdir=True) if "://" not in uri else fsspec.open(uri, mode) as stream:
+    where = places.place(file)
+    if not places.is_remote(where) and "r" not in mode:
+        where.parent.mkdir(parents=True, exist_ok=True)
+    with where.open(mode) as stream:
         yield stream
 
 

@@ -42,23 +42,11 @@ def render(name: str, records: Sequence[Mapping[str, Any]], folder: str) -> str:
         records: as `read_records` gives them.
         folder: where they were looked for.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    from rmtl_tf.report.page import page_text
 
-    import rmtl_tf.report
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    style = Path(rmtl_tf.report.__file__).parent / "style.css"
-    return environment.get_template("run_report.html.jinja").render(
+    return page_text(
+        Path(__file__).parent / "run_report.html.jinja",
         name=name,
-        css=Markup(style.read_text(encoding="utf-8")),
         records=records,
         folder=folder,
         known=any("started" in record for record in records),

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rmtl_tf.report import comparison, curves, data, findings, plots, text, training
 from rmtl_tf.report.artifacts import Artifacts, read_artifacts
+from rmtl_tf.report.page import page_text
 
 
 def build_report(
@@ -34,31 +34,22 @@ def build_report(
 
 def render(artifacts: Artifacts, name: str, config: Mapping[str, Any] | None = None) -> str:
     """The page as text."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        count=text.count,
-        percent=text.percent,
-        number=text.number,
-        general=text.general,
-        moment=text.moment,
-        duration=text.duration,
-        yaml=_yaml,
-        joined=text.joined,
-    )
-    template = environment.get_template("template.html.jinja")
+    filters = {
+        "count": text.count,
+        "percent": text.percent,
+        "number": text.number,
+        "general": text.general,
+        "moment": text.moment,
+        "duration": text.duration,
+        "yaml": _yaml,
+        "joined": text.joined,
+    }
     style = plots.looks([*artifacts.arms, "pretrained", "control"], artifacts.export)
-    return template.render(
+    return page_text(
+        Path(__file__).parent / "template.html.jinja",
+        filters,
         name=name,
         config=config or artifacts.run.get("config") or {},
-        css=Markup((folder / "style.css").read_text(encoding="utf-8")),
         a=artifacts,
         tasks=artifacts.tasks,
         arms=artifacts.arms,

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rmtl_tf.config import Choices, FloatRange, Range
 from rmtl_tf.files import write_text
 from rmtl_tf.report import text
+from rmtl_tf.report.page import page_text
 from rmtl_tf.report.svg import INK, MUTED, PAPER, panel, series
 from rmtl_tf.tuning.results import FAILED, PRUNED, Outcome, Results
 from rmtl_tf.tuning.space import shown
@@ -28,22 +28,13 @@ def write_tuning_report(found: Results, page: Path, name: str) -> None:
 
 def render(found: Results, name: str) -> str:
     """The page as text."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(number=text.number, duration=text.duration, percent=text.percent, value=_value)
     best = found.best
     assert best is not None
     configured = {trial.number: trial for trial in found.trials}.get(found.configured or 0)
-    return environment.get_template("tuning.html.jinja").render(
+    return page_text(
+        Path(__file__).parent / "tuning.html.jinja",
+        {"number": text.number, "duration": text.duration, "percent": text.percent, "value": _value},
         name=name,
-        css=Markup((folder / "style.css").read_text(encoding="utf-8")),
         tune=found.tune,
         title=_title(found),
         trials=found.trials,
